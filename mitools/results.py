@@ -1,0 +1,327 @@
+"""What questions answer with: frozen values that say what they are and print themselves."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import pandas as pd
+
+from mitools._typing import Json, Sense, Unit
+from mitools._validation import FileFormatError
+
+NATS_PER_BIT = math.log(2.0)
+_SIGN = {"point": "=", "lower": ">=", "upper": "<=", "proxy": "~"}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """An amount of information: how much, by what method, in which sense, how surely.
+
+    Parameters
+    ----------
+    value : float
+        In nats; see `bits`.
+    method : str
+        The repr of the method: enough to obtain the number again.
+    sense : {"point", "lower", "upper", "proxy"}
+        What the number is. Bounds hold in expectation over the data; `interval` adds how surely.
+    quantity : str
+        What is estimated or bounded, such as ``"I(X; Y)"``.
+    std_error : float or None
+        Standard error of `value`, in nats; None where nobody estimated it.
+    interval : tuple of two floats, or None
+        Where the information lies, in nats, at the stated `confidence`. The interval of a bound is
+        one-sided: the other end is infinite.
+    confidence : float
+        Coverage of `interval`, in (0, 1).
+    notes : tuple of str
+        What a careful reader must know: assumptions, saturation, caps.
+    """
+
+    value: float
+    method: str
+    sense: Sense = "point"
+    quantity: str = "I(X; Y)"
+    std_error: float | None = None
+    interval: tuple[float, float] | None = None
+    confidence: float = 0.95
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bits(self) -> float:
+        """The value in bits."""
+        return self.value / NATS_PER_BIT
+
+    @property
+    def limit(self) -> float:
+        """The end of the interval that matters to a bound; the value where there is no interval."""
+        if self.interval is None or self.sense not in ("lower", "upper"):
+            return self.value
+        return self.interval[0] if self.sense == "lower" else self.interval[1]
+
+    def to_dict(self) -> Json:
+        """Return plain values, ready for JSON: infinite ends become None."""
+        plain = asdict(self)
+        plain["notes"] = list(self.notes)
+        plain["value"] = _finite(self.value)
+        if self.interval is not None:
+            plain["interval"] = [_finite(end) for end in self.interval]
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Json) -> Self:
+        """Rebuild an estimate from `to_dict`."""
+        values = dict(plain)
+        values["notes"] = tuple(values.get("notes", ()))
+        if values["value"] is None:
+            values["value"] = math.inf
+        if values.get("interval") is not None:
+            low, high = values["interval"]
+            values["interval"] = (-math.inf if low is None else low, math.inf if high is None else high)
+        return cls(**values)
+
+    def __str__(self) -> str:
+        error = "" if self.std_error is None else f" ± {self.std_error:.2g}"
+        return f"{self.quantity} {_SIGN[self.sense]} {self.value:.4g}{error} nats [{self.method}]"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCount:
+    """One prunable tensor: its name, its size, and how many of its weights a mask keeps.
+
+    ``on_path`` counts the kept weights that lie on some path from input to output; None where
+    nobody traced the network.
+    """
+
+    name: str
+    size: int
+    kept: int
+    on_path: int | None = None
+
+    @property
+    def density(self) -> float:
+        """Share of the weights that is kept; 0 for an empty tensor."""
+        return self.kept / self.size if self.size else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """p_eff between its bounds, with the point between them where there is ground for one."""
+
+    low: float
+    high: float
+    point: float | None
+    unit: Unit
+    form: Literal["plain", "theorem 4"]
+
+    def __str__(self) -> str:
+        point = "" if self.point is None else f" (point {self.point:,.1f})"
+        return f"{self.low:,.1f} .. {self.high:,.1f}{point}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveParameters:
+    """p_eff = E‖m‖₁ + I(m; D): the weights kept, and what choosing them revealed of the data.
+
+    Parameters
+    ----------
+    nonzeros, size : int
+        Weights kept, and weights that could have been kept.
+    mean_nonzeros : float
+        E‖m‖₁: the mean count over re-prunings where there were any, else `nonzeros`.
+    lower, upper : Estimate
+        The best bound on the information from each side.
+    point : Estimate or None
+        An estimate between them, where there is ground for one.
+    bounds : tuple of Estimate
+        Every bound that was tried, the best ones included.
+    layers : tuple of LayerCount
+        What was counted, tensor by tensor.
+    excluded : tuple of str
+        Parameters that were not counted, with the reason.
+    source : str
+        Where the mask came from.
+    weights : str
+        Which data-independent weights the network had when the bounds were evaluated.
+    notes : tuple of str
+        What a careful reader must know.
+
+    References
+    ----------
+    Kumar, Luo and Sellke, *No Free Prune*, arXiv 2402.01089, Theorems 2 and 4.
+    """
+
+    nonzeros: int
+    size: int
+    mean_nonzeros: float
+    lower: Estimate
+    upper: Estimate
+    point: Estimate | None = None
+    bounds: tuple[Estimate, ...] = ()
+    layers: tuple[LayerCount, ...] = ()
+    excluded: tuple[str, ...] = ()
+    source: str = "given"
+    weights: str = "none needed"
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def density(self) -> float:
+        """Share of the prunable weights that is kept."""
+        return self.nonzeros / self.size if self.size else 0.0
+
+    @property
+    def on_path(self) -> int | None:
+        """Kept weights on some input-output path; None where nobody traced the network."""
+        counts = [layer.on_path for layer in self.layers]
+        return None if not counts or None in counts else sum(c for c in counts if c is not None)
+
+    def plain(self, unit: Unit = "nats") -> Range:
+        """p_eff as E‖m‖₁ + I(m; D), the information in nats or in bits (Theorem 2).
+
+        Raises
+        ------
+        ValueError
+            If unit is neither "nats" nor "bits".
+        """
+        return self._range(self.mean_nonzeros, unit, "plain")
+
+    def theorem4(self, *, diameter: float, lipschitz: float, epsilon: float) -> Range:
+        """p_eff as I(m; D) + E‖m‖₁ · log₂(1 + 60 W J / ε), in bits (Theorem 4).
+
+        Parameters
+        ----------
+        diameter : float
+            W, the diameter of the set of weights.
+        lipschitz : float
+            J, the Lipschitz constant of the map from weights to functions in the sup norm.
+        epsilon : float
+            ε, how far below the noise level the network fits.
+
+        Raises
+        ------
+        ValueError
+            If one of the three is not positive and finite.
+        """
+        for name, value in (("diameter", diameter), ("lipschitz", lipschitz), ("epsilon", epsilon)):
+            if not (0.0 < value < math.inf):
+                raise ValueError(f"{name} must be positive and finite; got {value!r}.")
+        bits_per_weight = math.log2(1.0 + 60.0 * diameter * lipschitz / epsilon)
+        return self._range(self.mean_nonzeros * bits_per_weight, "bits", "theorem 4")
+
+    def _range(self, count: float, unit: Unit, form: Literal["plain", "theorem 4"]) -> Range:
+        if unit not in ("nats", "bits"):
+            raise ValueError(f"unit must be 'nats' or 'bits'; got {unit!r}.")
+        scale = 1.0 if unit == "nats" else NATS_PER_BIT
+        point = None if self.point is None else count + self.point.value / scale
+        low, high = count + self.lower.value / scale, count + self.upper.value / scale
+        return Range(low, high, point, unit, form)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row of plain columns, in nats; concatenate the rows of many answers."""
+        p_eff = self.plain()
+        row: dict[str, Any] = {
+            "nonzeros": self.nonzeros,
+            "size": self.size,
+            "density": self.density,
+            "on_path": self.on_path,
+            "mi_lower": self.lower.value,
+            "mi_lower_95": self.lower.limit,
+            "mi_upper": self.upper.value,
+            "mi_upper_95": self.upper.limit,
+            "mi_point": None if self.point is None else self.point.value,
+            "p_eff_low": p_eff.low,
+            "p_eff_high": p_eff.high,
+            "p_eff_point": p_eff.point,
+            "lower_method": self.lower.method,
+            "upper_method": self.upper.method,
+        }
+        return pd.DataFrame([row])
+
+    def layers_frame(self) -> pd.DataFrame:
+        """Return one row per prunable tensor: name, size, kept, density, on_path."""
+        rows = [{**asdict(layer), "density": layer.density} for layer in self.layers]
+        return pd.DataFrame(rows, columns=["name", "size", "kept", "density", "on_path"])
+
+    def to_json(self) -> str:
+        """Return JSON text that `from_json` reads back to an equal value."""
+        plain = {
+            **asdict(self),
+            "lower": self.lower.to_dict(),
+            "upper": self.upper.to_dict(),
+            "point": None if self.point is None else self.point.to_dict(),
+            "bounds": [bound.to_dict() for bound in self.bounds],
+        }
+        return json.dumps(plain, indent=2, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Rebuild an answer from `to_json`.
+
+        Raises
+        ------
+        FileFormatError
+            If text is not JSON, or not the JSON of such an answer.
+        """
+        try:
+            plain = json.loads(text)
+            plain["lower"] = Estimate.from_dict(plain["lower"])
+            plain["upper"] = Estimate.from_dict(plain["upper"])
+            if plain["point"] is not None:
+                plain["point"] = Estimate.from_dict(plain["point"])
+            plain["bounds"] = tuple(Estimate.from_dict(bound) for bound in plain["bounds"])
+            plain["layers"] = tuple(LayerCount(**layer) for layer in plain["layers"])
+            plain["excluded"] = tuple(plain["excluded"])
+            plain["notes"] = tuple(plain["notes"])
+            return cls(**plain)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise FileFormatError(
+                f"text must be what EffectiveParameters.to_json wrote; reading it failed with "
+                f"{type(error).__name__}: {error}. Was the file cut short or edited?"
+            ) from None
+
+    def save(self, path: str | Path) -> None:
+        """Write `to_json` to a file, all of it or nothing."""
+        target = Path(path)
+        draft = target.with_name(target.name + ".part")
+        draft.write_text(self.to_json() + "\n", encoding="utf-8")
+        draft.replace(target)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+    def __str__(self) -> str:
+        p_eff = self.plain()
+        on_path = "" if self.on_path is None else f", {self.on_path:,} of them on a path"
+        lines = [
+            f"p_eff = {p_eff} parameters (count + nats)",
+            f"  kept         {self.nonzeros:,} of {self.size:,} weights "
+            f"({self.density:.2%}){on_path}",
+            f"  information  {_describe(self.lower)}",
+            f"               {_describe(self.upper)}",
+        ]
+        if self.point is not None:
+            lines.append(f"               {_describe(self.point)}")
+        lines.append(f"  mask         {self.source}")
+        lines.append(f"  weights      {self.weights}")
+        if self.excluded:
+            lines.append(f"  not counted  {_shortened(self.excluded)}")
+        lines.extend(f"  note         {note}" for note in self.notes)
+        return "\n".join(lines)
+
+
+def _describe(bound: Estimate) -> str:
+    sure = "" if bound.limit == bound.value else f" ({bound.confidence:.0%}: {bound.limit:.4g})"
+    return f"{_SIGN[bound.sense]} {bound.value:.4g} nats{sure} by {bound.method}"
+
+
+def _shortened(names: tuple[str, ...], most: int = 4) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,16 @@
+"""Effective parameters of a pruned network: the weights it keeps, and what choosing them cost."""
+
+from mitools.effective.decoding import GeneralisationGap, LabelNoiseDecoding
+from mitools.effective.evidence import Counting, Evidence, MaskInformation
+from mitools.effective.parameters import peff
+from mitools.effective.resampled import ResampledMasks
+
+__all__ = [
+    "Counting",
+    "Evidence",
+    "GeneralisationGap",
+    "LabelNoiseDecoding",
+    "MaskInformation",
+    "ResampledMasks",
+    "peff",
+]

@@ -1,0 +1,179 @@
+"""Lower bounds from one mask: what the network can say about the data through its mask alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from mitools._typing import FloatArray
+from mitools.data import AdditiveNoise, Samples, as_batches
+from mitools.effective.evidence import Evidence
+from mitools.mask_information import decoded_classes, decoded_values, generalisation_gap
+from mitools.pruning.mask import Mask
+from mitools.pruning.masked import masked
+from mitools.results import Estimate
+
+
+@dataclass(frozen=True)
+class LabelNoiseDecoding:
+    """Predict the label noise from the masked network at initialisation, and count the nats.
+
+    Needs data that know their noise: the clean targets and the law of the noise, as
+    `SymmetricFlips` and `AdditiveNoise` keep them. `mask_information.decoded_classes` states the
+    predictor, and why nothing has to be corrected for its fitting.
+
+    References
+    ----------
+    Kumar, Luo and Sellke, arXiv 2402.01089, section 5.2, whose correlation with label noise this
+    turns into nats; Barber and Agakov 2003 for the bound.
+    """
+
+    batch_size: int = 256
+
+    def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:
+        """Return one lower bound; ValueError where the data do not know their noise."""
+        samples = evidence.samples
+        if samples is None or not knows_noise(samples):
+            raise ValueError(
+                "loader must know its label noise for LabelNoiseDecoding; its data keep no clean "
+                "targets. Add noise with SymmetricFlips(rate).apply(samples, seed) or "
+                "AdditiveNoise(std).apply(samples, seed), prune on that, and pass it here."
+            )
+        return (self.decode(evidence.model, evidence.mask, samples, evidence.confidence),)
+
+    def decode(self, model: nn.Module, mask: Mask, samples: Samples, confidence: float) -> Estimate:
+        """Bound the information of one mask by decoding the label noise that samples know."""
+        outputs = masked_outputs(model, mask, samples, self.batch_size)
+        noise, clean = samples.noise, samples.clean
+        assert noise is not None and clean is not None  # callers ask knows_noise first
+        if isinstance(noise, AdditiveNoise):
+            residuals = (samples.targets - clean).double().cpu().numpy().reshape(len(samples), -1)
+            _require_columns(outputs, residuals.shape[1], "targets")
+            return decoded_values(outputs, residuals, noise.std, repr(self), confidence)
+        classes = samples.classes or int(samples.targets.max()) + 1
+        outputs = class_scores(outputs, classes)
+        every = torch.arange(classes, device=clean.device)
+        log_prior = np.stack(
+            [
+                np.asarray(noise.log_prob(label.expand(len(clean)), clean, classes))
+                for label in every
+            ],
+            axis=1,
+        )
+        targets = samples.targets.cpu().numpy()
+        return decoded_classes(outputs, targets, log_prior, repr(self), confidence)
+
+
+@dataclass(frozen=True)
+class GeneralisationGap:
+    """Compare the masked network's mistakes on the data and on points that nobody used.
+
+    Needs held-out points and classes. The network has its initial weights, so that only the mask
+    can have learnt from the data.
+
+    References
+    ----------
+    Xu and Raginsky 2017; Maurer 2004 for the moment of the relative entropy.
+    """
+
+    batch_size: int = 256
+
+    def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:
+        """Return one lower bound; ValueError without held-out points."""
+        samples, heldout = evidence.samples, evidence.heldout
+        if samples is None or heldout is None:
+            raise ValueError(
+                "heldout must be given for GeneralisationGap: points of the same population as "
+                "the loader's that neither pruning nor training has used."
+            )
+        if samples.targets.is_floating_point():
+            raise ValueError(
+                "loader must hold classes for GeneralisationGap; its targets are real-valued. "
+                "Use LabelNoiseDecoding with AdditiveNoise for regression."
+            )
+        wrong, unseen_wrong = (
+            self._mistakes(evidence.model, evidence.mask, part) for part in (samples, heldout)
+        )
+        bound = generalisation_gap(
+            wrong, len(samples), unseen_wrong, len(heldout), repr(self), evidence.confidence
+        )
+        return (bound,)
+
+    def _mistakes(self, model: nn.Module, mask: Mask, samples: Samples) -> int:
+        outputs = masked_outputs(model, mask, samples, self.batch_size)
+        classes = max(samples.classes or 0, int(samples.targets.max()) + 1)
+        predicted = class_scores(outputs, classes).argmax(axis=1)
+        return int((predicted != samples.targets.cpu().numpy()).sum())
+
+
+def knows_noise(samples: Samples) -> bool:
+    """Return whether samples keep their clean targets and the law of their noise."""
+    return samples.noise is not None and samples.clean is not None
+
+
+def masked_outputs(model: nn.Module, mask: Mask, samples: Samples, batch_size: int) -> FloatArray:
+    """Outputs of the masked model in evaluation mode, float64 of shape (n, outputs).
+
+    Raises
+    ------
+    ValueError
+        If an output is not one row of finite numbers per input.
+    """
+    device = next(model.parameters()).device
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    rows = []
+    with _evaluating(model), torch.no_grad(), masked(model, mask):
+        for inputs, _ in as_batches(samples, batch_size=batch_size):
+            inputs = inputs.to(device=device, dtype=dtype if inputs.is_floating_point() else None)
+            outputs = model(inputs)
+            if not isinstance(outputs, torch.Tensor) or len(outputs) != len(inputs):
+                raise ValueError(
+                    "model must return one tensor with a row for each input; got "
+                    f"{_shape(outputs)} for {len(inputs)} inputs. Wrap it in a module that does."
+                )
+            rows.append(outputs.reshape(len(outputs), -1).double().cpu().numpy())
+    stacked = np.concatenate(rows)
+    if not np.isfinite(stacked).all():
+        raise ValueError(
+            "model must give finite outputs at its data-independent weights; some are NaN or "
+            "infinite. Does it overflow in its dtype? Try model.double()."
+        )
+    return stacked
+
+
+def class_scores(outputs: FloatArray, classes: int) -> FloatArray:
+    """Return one column of scores for each class; a single output is the logit of class 1 of 2."""
+    if outputs.shape[1] == 1 and classes <= 2:
+        return np.hstack([-0.5 * outputs, 0.5 * outputs])
+    _require_columns(outputs, classes, "classes")
+    return outputs[:, :classes]
+
+
+def _require_columns(outputs: FloatArray, count: int, what: str) -> None:
+    exact = what == "targets"
+    if outputs.shape[1] < count or (exact and outputs.shape[1] != count):
+        raise ValueError(
+            f"model must have an output for each of the {count} {what} in loader; it has "
+            f"{outputs.shape[1]}. Are labels numbered from 0, and is this the right model?"
+        )
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Put every submodule in evaluation mode, and back as each one was."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _shape(value: object) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,110 @@
+"""What the bounds look at: a network with weights that no data has touched, its mask, and data."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mitools.data import Samples
+from mitools.mask_information import counting
+from mitools.models import fingerprint, reinitialized
+from mitools.pruning.mask import Mask
+from mitools.results import Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything that a bound on I(mask; data) may use.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network at weights that do not depend on the data. Never changed.
+    mask : Mask
+        The mask, which fits the model.
+    samples : Samples or None
+        The data that the mask was made from.
+    heldout : Samples or None
+        Points of the same population that nobody used.
+    confidence : float
+        What each bound's interval must reach.
+    seed : int
+        For whatever is drawn at random.
+    original : bool
+        Whether the weights are those that the mask was made from.
+    progress : bool
+        Whether to show a bar on stderr.
+    """
+
+    model: nn.Module
+    mask: Mask
+    samples: Samples | None = None
+    heldout: Samples | None = None
+    confidence: float = 0.95
+    seed: int = 0
+    original: bool = False
+    progress: bool = False
+
+
+class MaskInformation(Protocol):
+    """A method that bounds I(mask; data): a frozen value whose repr rebuilds it."""
+
+    def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:
+        """Return bounds and points; ValueError where the evidence does not suffice."""
+        ...
+
+
+@dataclass(frozen=True)
+class Counting:
+    """log C(p, k), exact: a mask with k ones among p carries no more, whoever made it."""
+
+    def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:
+        """Return one upper bound; looks at nothing but the mask."""
+        return (counting(evidence.mask.nonzeros, evidence.mask.size),)
+
+
+def untouched_weights(
+    model: nn.Module, mask: Mask, init: nn.Module | Mapping[str, Tensor] | None, seed: int
+) -> tuple[nn.Module, str, bool]:
+    """Return the network at weights independent of the data, what they are, and if they are W0.
+
+    In this order: the ones given as `init`; the model's own, if their fingerprint is the one that
+    the mask remembers of its initial weights; else freshly drawn ones, because the model's present
+    weights may have been trained.
+    """
+    if isinstance(init, nn.Module):
+        return init, *_named("those given as init", init, mask)
+    if init is not None:
+        copied = copy.deepcopy(model)
+        try:
+            copied.load_state_dict(dict(init))
+        except RuntimeError as error:
+            raise ValueError(f"init must hold the weights of this model; {error}") from None
+        return copied, *_named("those given as init", copied, mask)
+    if mask.fingerprint is not None and fingerprint(model) == mask.fingerprint:
+        return model, "the initial weights that the mask was made from", True
+    return reinitialized(model, seed), f"drawn afresh (seed {seed})", False
+
+
+def _named(description: str, model: nn.Module, mask: Mask) -> tuple[str, bool]:
+    if mask.fingerprint is None or fingerprint(model) != mask.fingerprint:
+        return description, False
+    return f"{description}, which the mask was made from", True
+
+
+def check_finite(model: nn.Module) -> None:
+    """Raise ValueError naming the parameters that hold NaN or infinity; no copies are made."""
+    broken = []
+    for name, parameter in model.named_parameters():
+        if parameter.numel():
+            low, high = torch.aminmax(parameter.detach())
+            if not (torch.isfinite(low) and torch.isfinite(high)):
+                broken.append(name)
+    if broken:
+        raise ValueError(
+            f"model must have finite weights; {', '.join(broken)} hold NaN or infinity. "
+            "Did training diverge? Load an earlier checkpoint or lower the learning rate."
+        )

@@ -1,0 +1,20 @@
+"""Data sets that know their label noise, and readers of whatever holds (input, target) pairs."""
+
+from mitools.data.batches import Batches, as_batches, noise_of, samples_of
+from mitools.data.embedded import digits, gaussian
+from mitools.data.noise import AdditiveNoise, SymmetricFlips, flipped
+from mitools.data.samples import LabelNoise, Samples
+
+__all__ = [
+    "AdditiveNoise",
+    "Batches",
+    "LabelNoise",
+    "Samples",
+    "SymmetricFlips",
+    "as_batches",
+    "digits",
+    "flipped",
+    "gaussian",
+    "noise_of",
+    "samples_of",
+]

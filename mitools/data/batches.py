@@ -1,0 +1,382 @@
+"""Whatever holds (input, target) pairs becomes checked batches, or samples in memory."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    default_collate,
+)
+
+from mitools.data.samples import (
+    LabelNoise,
+    Samples,
+    check_lengths,
+    checked_inputs,
+    checked_targets,
+)
+from mitools.data.seeds import derived_seed
+
+_ACCEPTED = (
+    "a DataLoader, a Dataset or Samples of (input, target), a list of such batches, or a pair "
+    "(inputs, targets) of arrays"
+)
+_READ_AT_ONCE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """(inputs, targets) batches, checked, that can be gone through any number of times.
+
+    Every pass yields the same batches: a shuffling loader is run on random states of our own, and
+    neither torch's global generator nor the loader's own is moved.
+
+    Parameters
+    ----------
+    source : Samples, DataLoader or iterable of batches
+        Where they come from.
+    batch_size : int
+        Size of the batches cut from samples; a loader keeps its own.
+    argument : str
+        What messages call the source.
+    seed : int
+        Decides the order in which a shuffling loader yields.
+    """
+
+    source: Samples | DataLoader[Any] | Iterable[Any]
+    batch_size: int = 256
+    argument: str = "loader"
+    seed: int = 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if isinstance(self.source, Samples):
+            yield from self._slices(self.source)
+            return
+        empty = True
+        for batch in self._raw(self.source):
+            yield checked_batch(batch, self.argument)
+            empty = False
+        if empty:
+            raise ValueError(
+                f"{self.argument} must yield at least one batch; it yielded none. Is the data set "
+                "empty, smaller than one batch with drop_last=True, or already used up?"
+            )
+
+    def _slices(self, samples: Samples) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(samples), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            yield samples.inputs[part], samples.targets[part]
+
+    def _raw(self, source: DataLoader[Any] | Iterable[Any]) -> Iterator[Any]:
+        if not isinstance(source, DataLoader):
+            return iter(source)
+        samples = source.dataset
+        if isinstance(samples, Samples) and _is_plain(source):
+            # What the loader would yield, without picking and stacking sample by sample.
+            batches = _without_trace(source, source.batch_sampler, self.seed)
+            return (samples[torch.as_tensor(list(indices))] for indices in batches)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return _without_trace(source, source, self.seed)
+
+
+def as_batches(
+    data: Any, *, batch_size: int = 256, argument: str = "loader", seed: int = 0
+) -> Batches:
+    """Return data as checked batches; nothing is read until they are asked for.
+
+    Parameters
+    ----------
+    data : DataLoader, Dataset, Samples, iterable of batches, or pair (inputs, targets)
+        A tuple of two, or a list of two arrays, is a pair; any other list is one of batches.
+    batch_size : int, >= 1
+        For data that are not batches already.
+    argument : str
+        What messages call the data.
+    seed : int
+        Decides the order in which a shuffling DataLoader yields; it is the same on every pass.
+
+    Raises
+    ------
+    TypeError
+        If data is none of these, or an iterator, which can be gone through only once.
+    ValueError
+        If data is empty, of unequal lengths, not finite, or its labels are not 0, 1, ….
+        Of a loader this is found out batch by batch, as they are read.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {batch_size}. 256 is a usual size.")
+    if isinstance(data, Batches):
+        return replace(data, argument=argument, seed=seed)
+    if isinstance(data, Iterator):
+        raise TypeError(
+            f"{argument} must be iterable more than once; got {type(data).__name__}, which is "
+            "used up by the first pass. Pass list(...) of it, or the loader itself."
+        )
+    data = _opened(data, argument)
+    if isinstance(data, Subset) and _samples_behind(data) is not None:
+        data = samples_of(data, argument=argument)
+    if isinstance(data, Samples | DataLoader):
+        return Batches(data, batch_size, argument, seed)
+    if isinstance(data, Dataset) or _is_map(data):
+        _check_not_empty(data, argument)
+        return Batches(DataLoader(data, batch_size), batch_size, argument, seed)
+    return Batches(data, batch_size, argument, seed)
+
+
+def samples_of(data: Any, *, limit: int | None = None, argument: str = "loader") -> Samples:
+    """Return everything in data as samples in memory, clean targets and noise kept.
+
+    They come in the order of the data set, however a loader shuffles it, so that the same data
+    give the same samples. A sampler that leaves some out is obeyed; `drop_last` is not.
+
+    Parameters
+    ----------
+    data : DataLoader, Dataset, Samples, iterable of batches, or pair (inputs, targets)
+        As for `as_batches`.
+    limit : int or None
+        Read at most so many, the first ones.
+    argument : str
+        What messages call the data.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `as_batches` does.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1; got {limit}. Pass None to read everything.")
+    if isinstance(data, Batches):
+        data = data.source
+    data = _opened(data, argument)
+    if isinstance(data, Samples):
+        return data if limit is None or limit >= len(data) else data.take(slice(limit))
+    if isinstance(data, Subset) and _samples_behind(data) is not None:
+        whole = samples_of(data.dataset, argument=argument)
+        return whole.take(np.asarray(data.indices[:limit], dtype=np.int64))
+    if isinstance(data, DataLoader):
+        return _read_loader(data, limit, argument)
+    if not isinstance(data, IterableDataset) and _is_map(data):
+        _check_not_empty(data, argument)
+        return _read_items(data, range(len(data)), default_collate, limit, argument)
+    return _joined(as_batches(data, argument=argument), limit, argument)
+
+
+def noise_of(data: Any) -> LabelNoise | None:
+    """Return the law of the label noise in data, or None where nobody kept it.
+
+    Reads nothing but what lies in memory: looks through DataLoader and Subset for `Samples`.
+    """
+    samples = _samples_behind(data.source if isinstance(data, Batches) else data)
+    return None if samples is None else samples.noise
+
+
+def checked_batch(batch: Any, argument: str) -> tuple[Tensor, Tensor]:
+    """Return batch as (inputs, targets), or raise an error that says what it is instead."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        size = f" of {len(batch)}" if isinstance(batch, tuple | list | dict) else ""
+        raise ValueError(
+            f"{argument} must yield (inputs, targets); got a {type(batch).__name__}{size}. "
+            "Wrap it in a data set or a collate_fn that returns such pairs."
+        )
+    names = (f"{argument}'s inputs", f"{argument}'s targets")
+    inputs = checked_inputs(_as_tensor(batch[0], names[0]), names[0])
+    targets = checked_targets(_as_tensor(batch[1], names[1]), names[1])
+    check_lengths(names[0], inputs, names[1], targets)
+    return inputs, targets
+
+
+def _opened(data: Any, argument: str) -> Any:
+    """Turn a pair of arrays into Samples; refuse what cannot be data at all."""
+    if _is_pair(data):
+        names = (f"{argument}'s inputs", f"{argument}'s targets")
+        inputs = checked_inputs(_as_tensor(data[0], names[0], floating=True), names[0])
+        targets = checked_targets(_as_tensor(data[1], names[1]), names[1])
+        check_lengths(names[0], inputs, names[1], targets)
+        return Samples(inputs, targets)
+    is_array = isinstance(data, Tensor | np.ndarray | str | bytes | dict)
+    if is_array or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+        raise TypeError(
+            f"{argument} must be {_ACCEPTED}; got {type(data).__name__}. Did the targets get lost?"
+        )
+    return data
+
+
+def _is_pair(data: Any) -> bool:
+    if isinstance(data, tuple):
+        return len(data) == 2 and not all(isinstance(part, tuple) for part in data)
+    return (
+        isinstance(data, list) and len(data) == 2 and all(hasattr(part, "shape") for part in data)
+    )
+
+
+def _is_map(data: Any) -> bool:
+    """Tell a map-style data set, which need not inherit from torch's, from a list of batches."""
+    return (
+        not isinstance(data, tuple | list | DataLoader)
+        and hasattr(data, "__getitem__")
+        and hasattr(data, "__len__")
+    )
+
+
+def _as_tensor(values: Any, name: str, *, floating: bool = False) -> Tensor:
+    """Return values as a tensor; numbers of numpy's and Python's take torch's default precision."""
+    if isinstance(values, Tensor):
+        return values
+    try:
+        array = np.ascontiguousarray(values)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be a rectangular array of numbers; got {type(values).__name__} "
+            f"({error}). Are the rows of unequal length?"
+        ) from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name} must be numbers; got {type(values).__name__} of {array.dtype}. "
+            "Turn images and words into tensors first, with a transform or a collate_fn."
+        )
+    array = array.reshape(np.shape(values))  # ascontiguousarray gives scalars an axis
+    if array.dtype.kind == "f" or floating:
+        precision = {torch.float64: np.float64}.get(torch.get_default_dtype(), np.float32)
+        return torch.from_numpy(array.astype(precision))
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _check_not_empty(data: Any, argument: str) -> None:
+    if len(data) == 0:
+        raise ValueError(
+            f"{argument} must hold at least one sample; its data set is empty. "
+            "Is a selection from it empty, or its folder?"
+        )
+
+
+def _samples_behind(data: Any) -> Samples | None:
+    while isinstance(data, DataLoader | Subset):
+        data = data.dataset
+    return data if isinstance(data, Samples) else None
+
+
+def _is_plain(loader: DataLoader[Any]) -> bool:
+    return loader.batch_sampler is not None and loader.collate_fn is default_collate
+
+
+def _read_loader(loader: DataLoader[Any], limit: int | None, argument: str) -> Samples:
+    dataset = loader.dataset
+    if isinstance(dataset, IterableDataset) or loader.batch_sampler is None:
+        return _joined(Batches(loader, argument=argument), limit, argument)
+    _check_not_empty(dataset, argument)
+    indices = _indices(loader)
+    if not indices:
+        raise ValueError(
+            f"{argument} must yield at least one sample; its sampler yielded none. "
+            "Is the selection empty?"
+        )
+    if loader.collate_fn is default_collate and _samples_behind(dataset) is not None:
+        whole = samples_of(dataset, argument=argument)
+        same = isinstance(indices, range)
+        return samples_of(whole if same else whole.take(indices), limit=limit, argument=argument)
+    read = _read_items(dataset, indices, loader.collate_fn, limit, argument)
+    known = _samples_behind(dataset)
+    if known is None:
+        return read
+    # A collate function may reshape inputs; if it left the targets alone, the noise still fits.
+    kept = samples_of(dataset, argument=argument).take(indices[: len(read)])
+    if read.targets.shape == kept.targets.shape and torch.equal(read.targets, kept.targets):
+        return replace(kept, inputs=read.inputs)
+    return read
+
+
+def _indices(loader: DataLoader[Any]) -> Sequence[int]:
+    """Which samples a loader visits, in the order of its data set."""
+    n = len(loader.dataset)  # pyright: ignore[reportArgumentType]
+    batches = loader.batch_sampler
+    own = type(batches) is BatchSampler
+    sampler = batches.sampler if own else None
+    if type(sampler) is SequentialSampler:
+        return range(n)
+    if type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == n:
+        return range(n)
+    drawn = _without_trace(loader, sampler if sampler is not None else batches, seed=0)
+    return sorted(int(i) for i in (drawn if own else (i for batch in drawn for i in batch)))
+
+
+def _read_items(
+    dataset: Any, indices: Sequence[int], collate: Any, limit: int | None, argument: str
+) -> Samples:
+    indices = indices[:limit]
+    chunks = (indices[i : i + _READ_AT_ONCE] for i in range(0, len(indices), _READ_AT_ONCE))
+    batches = (_collated(collate, [dataset[i] for i in chunk], argument) for chunk in chunks)
+    return _joined((checked_batch(batch, argument) for batch in batches), limit, argument)
+
+
+def _collated(collate: Any, items: list[Any], argument: str) -> Any:
+    try:
+        return collate(items)
+    except TypeError as error:
+        raise TypeError(
+            f"{argument} must hold tensors, arrays or numbers; collating its samples failed with: "
+            f"{error}. Images want a transform to tensors."
+        ) from error
+
+
+def _joined(batches: Iterable[tuple[Tensor, Tensor]], limit: int | None, argument: str) -> Samples:
+    read: list[tuple[Tensor, Tensor]] = []
+    n = 0
+    for batch in batches:
+        read.append(batch)
+        n += len(batch[0])
+        if limit is not None and n >= limit:
+            break
+    try:
+        inputs, targets = (torch.cat(parts)[:limit] for parts in zip(*read, strict=True))
+    except RuntimeError as error:
+        raise ValueError(
+            f"{argument}'s batches must have inputs of one shape; joining them failed with: "
+            f"{error}. Pad or crop the inputs to one size."
+        ) from None
+    return Samples(inputs, targets)
+
+
+def _without_trace(loader: DataLoader[Any], source: Any, seed: int) -> Iterator[Any]:
+    """Iterate source, a loader or one of its samplers, moving nobody's generator.
+
+    Loaders draw from torch's global generator even where they do not shuffle. Each step runs on
+    states of ours, and between steps everybody finds their own.
+    """
+    owners = (
+        loader,
+        loader.sampler,
+        loader.batch_sampler,
+        getattr(loader.batch_sampler, "sampler", 0),
+    )
+    found = [getattr(owner, "generator", None) for owner in owners]
+    owned = {id(g): g for g in found if isinstance(g, torch.Generator)}
+    generators = [torch.default_generator, *owned.values()]
+    start = torch.Generator().manual_seed(derived_seed(seed, "loader"))
+    ours = [start.get_state(), *(g.get_state() for g in owned.values())]
+    iterator: Iterator[Any] | None = None
+    while True:
+        theirs = [g.get_state() for g in generators]
+        _restore(generators, ours)
+        try:
+            iterator = iter(source) if iterator is None else iterator
+            item = next(iterator)
+        except StopIteration:
+            return
+        finally:
+            ours = [g.get_state() for g in generators]
+            _restore(generators, theirs)
+        yield item
+
+
+def _restore(generators: list[torch.Generator], states: list[Tensor]) -> None:
+    for generator, state in zip(generators, states, strict=True):
+        generator.set_state(state)

@@ -3,12 +3,26 @@
 from mitools.data.batches import Batches, as_batches, noise_of, samples_of
 from mitools.data.embedded import digits, gaussian
 from mitools.data.noise import AdditiveNoise, SymmetricFlips, flipped
+from mitools.data.resampling import (
+    Bootstrap,
+    Folds,
+    FreshNoise,
+    GaussianInputs,
+    HalfSamples,
+    Resampling,
+)
 from mitools.data.samples import LabelNoise, Samples
 
 __all__ = [
     "AdditiveNoise",
     "Batches",
+    "Bootstrap",
+    "Folds",
+    "FreshNoise",
+    "GaussianInputs",
+    "HalfSamples",
     "LabelNoise",
+    "Resampling",
     "Samples",
     "SymmetricFlips",
     "as_batches",

@@ -55,7 +55,7 @@ class SymmetricFlips:
         return -_xlogx(self.rate) - _xlogx(1.0 - self.rate) + self.rate * math.log(max(c - 1, 1))
 
     def log_prob(self, targets: Tensor, clean: Tensor, classes: int | None = None) -> Tensor:
-        """Return log p(label | clean label), shape (n,), float64, in nats; -inf where impossible."""
+        """Return log p(label | clean label), shape (n,), float64, in nats; -inf if impossible."""
         c = _checked_classes(classes, self.rate)
         kept, moved = _log(1.0 - self.rate), _log(self.rate / max(c - 1, 1))
         values = torch.tensor([moved, kept], dtype=torch.float64, device=targets.device)

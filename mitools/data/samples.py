@@ -100,6 +100,9 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
     def take(self, indices: slice | Iterable[int] | Tensor) -> Self:
         """Return the samples at these indices, in that order, clean targets and noise kept.
 
+        Where an index comes twice, the law of the noise is dropped: it says that noise is
+        independent across samples, and the two share theirs.
+
         Parameters
         ----------
         indices : slice, iterable of int, or bool Tensor of shape (n,)
@@ -111,8 +114,13 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
             If an index is out of range, or none is given.
         """
         index = indices if isinstance(indices, slice) else self._index(indices)
+        noise = self.noise
+        if noise is not None and isinstance(index, Tensor) and len(index.unique()) < len(index):
+            noise = None
         clean = None if self.clean is None else self.clean[index]
-        return replace(self, inputs=self.inputs[index], targets=self.targets[index], clean=clean)
+        return replace(
+            self, inputs=self.inputs[index], targets=self.targets[index], clean=clean, noise=noise
+        )
 
     def split(self, *sizes: float, seed: int) -> tuple[Self, ...]:
         """Return disjoint random parts of the given sizes; what is over is left out.
@@ -168,13 +176,18 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
                 f"indices must be integers in one dimension, or {len(self)} booleans; "
                 f"got {_looks(indices)}. Flatten them?"
             )
+        if len(indices) == 0:
+            raise ValueError(
+                f"indices must select at least one of the {len(self)} samples; got none. "
+                "Is the selection too narrow?"
+            )
         low, high = (int(end) for end in indices.aminmax())
         if low < -len(self) or high >= len(self):
             raise ValueError(
                 f"indices must lie in 0 .. {len(self) - 1}; got {low} .. {high}. "
                 "Do they belong to another data set?"
             )
-        return indices.long().to(self.inputs.device)
+        return (indices.long() % len(self)).to(self.inputs.device)
 
 
 def checked_inputs(inputs: Any, name: str) -> Tensor:

@@ -1,1 +1,48 @@
 """Mutual information you can trust, and the effective parameter count of pruned networks."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mitools.effective import Counting as Counting
+    from mitools.effective import GeneralisationGap as GeneralisationGap
+    from mitools.effective import LabelNoiseDecoding as LabelNoiseDecoding
+    from mitools.effective import ResampledMasks as ResampledMasks
+    from mitools.effective import peff as peff
+    from mitools.models import prunable as prunable
+    from mitools.pruning import Mask as Mask
+    from mitools.pruning import prune as prune
+    from mitools.results import EffectiveParameters as EffectiveParameters
+    from mitools.results import Estimate as Estimate
+    from mitools.training import Training as Training
+    from mitools.training import train as train
+
+_HOME = {
+    "Counting": "mitools.effective",
+    "EffectiveParameters": "mitools.results",
+    "Estimate": "mitools.results",
+    "GeneralisationGap": "mitools.effective",
+    "LabelNoiseDecoding": "mitools.effective",
+    "Mask": "mitools.pruning",
+    "ResampledMasks": "mitools.effective",
+    "Training": "mitools.training",
+    "peff": "mitools.effective",
+    "prunable": "mitools.models",
+    "prune": "mitools.pruning",
+    "train": "mitools.training",
+}
+# Names resolve on first use (PEP 562), so that estimates between arrays never load torch.
+
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mitools' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,292 @@
+"""The command `mitools`: results on stdout, progress and errors on stderr, exit codes that mean it."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mitools.data import Samples
+    from mitools.pruning import Pruner
+
+_ABOUT = """\
+Effective parameters of pruned networks: p_eff = E|mask|_1 + I(mask; data).
+
+A mask that was chosen by looking at the data carries information about them, and that
+information counts like weights. mitools prunes networks, and bounds it from both sides.
+
+  mitools demo                                    the whole story on scikit-learn's digits
+  mitools prune --data digits --flips 0.2 \\
+      --model mlp:64-100-100-10 --pruner snip --density 0.1 --out mask.safetensors
+  mitools peff  --data digits --flips 0.2 \\
+      --model mlp:64-100-100-10 --mask mask.safetensors
+"""
+_EXIT = """\
+exit codes: 0 done; 1 a fault of mitools; 2 input that cannot be used; 130 interrupted.
+Figures are in nats (1 nat = 1.4427 bits). In Python: from mitools import peff, prune."""
+
+_PRUNERS = ("random", "magnitude", "snip", "synflow", "magnitude-after-training", "imp")
+_DATA = ("digits", "mnist", "fashion-mnist", "cifar10")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except KeyboardInterrupt:
+        print("mitools: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError) as error:
+        print(f"mitools: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "mitools",
+        description=_ABOUT,
+        epilog=_EXIT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_prune(commands)
+    _add_peff(commands)
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="prune digits with noisy labels in five ways, and see what each mask knows",
+        description="Train, prune with five pruners at one density, bound the information in each "
+        "mask, and retrain. Needs no network and about a minute. Writes a table to stdout, and "
+        "demo.csv and demo.png to --out.",
+    )
+    demo.add_argument("--out", type=Path, default=Path("mitools-demo"), metavar="FOLDER")
+    demo.add_argument("--density", type=float, default=0.1, help="share of weights kept (0.1)")
+    demo.add_argument("--flips", type=float, default=0.4, help="share of wrong labels (0.4)")
+    demo.add_argument(
+        "--datasets", type=int, default=6, help="noise draws on which to prune again (6)"
+    )
+    demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument("--jobs", type=int, default=-1, help="processes (all cores)")
+    demo.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    demo.set_defaults(run=_demo)
+
+
+def _add_prune(commands: Any) -> None:
+    prune = commands.add_parser(
+        "prune",
+        help="make a mask and save it",
+        description="Prune a network at its initial weights, or after training where the pruner "
+        "trains, and save the mask as safetensors. The mask remembers the pruner, the density and "
+        "the fingerprint of the initial weights.",
+    )
+    _add_setting(prune)
+    prune.add_argument("--pruner", required=True, choices=_PRUNERS)
+    prune.add_argument("--density", type=float, required=True, help="share of weights kept")
+    prune.add_argument("--epochs", type=int, help="of training, for pruners that train")
+    prune.add_argument("--out", type=Path, default=Path("mask.safetensors"))
+    prune.add_argument("--save-weights", type=Path, metavar="FILE", help="save initial weights too")
+    prune.set_defaults(run=_prune)
+
+
+def _add_peff(commands: Any) -> None:
+    peff = commands.add_parser(
+        "peff",
+        help="effective parameters of a saved mask",
+        description="Bound the effective parameter count of a mask. The bounds from one mask take "
+        "seconds; --resample runs the pruner again on K data sets for a tighter upper bound.",
+    )
+    _add_setting(peff)
+    peff.add_argument("--mask", type=Path, required=True, help=".safetensors, .npz or torch file")
+    peff.add_argument("--resample", type=int, metavar="K", help="run the pruner again K times")
+    peff.add_argument("--heldout", action="store_true", help="use the test split for a lower bound")
+    peff.add_argument("--bits", action="store_true", help="print p_eff in bits, not nats")
+    peff.add_argument("--json", type=Path, metavar="FILE", help="save the whole answer")
+    peff.add_argument("--jobs", type=int, help="processes for --resample (1)")
+    peff.set_defaults(run=_peff)
+
+
+def _add_setting(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", choices=_DATA, default="digits")
+    command.add_argument(
+        "--root", type=Path, default=Path("data"), help="folder of image sets, torchvision's layout"
+    )
+    command.add_argument("--flips", type=float, default=0.0, help="share of labels made wrong")
+    command.add_argument("--noise-seed", type=int, default=0, help="which labels are wrong (0)")
+    command.add_argument(
+        "--model",
+        default="mlp:64-100-100-10",
+        metavar="NAME",
+        help="mlp:WIDTH-…-WIDTH, lenet-300-100 or lenet-5",
+    )
+    command.add_argument("--seed", type=int, default=0, help="of the initial weights (0)")
+    command.add_argument(
+        "--weights", type=Path, metavar="FILE", help="initial weights, safetensors, instead of --seed"
+    )
+    command.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _demo(options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from mitools import plotting
+    from mitools.experiments import Demo, demo
+
+    job = Demo(
+        density=options.density,
+        flips=options.flips,
+        datasets=options.datasets,
+        seed=options.seed,
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = list(demo(job, jobs=options.jobs, progress=not options.quiet))
+    table = pd.concat([row.to_frame() for row in rows], ignore_index=True)
+    print(f"digits, {job.flips:.0%} wrong labels; network {'-'.join(map(str, job.widths))}; ", end="")
+    print(f"{job.density:.0%} of {rows[0].answer.size:,} weights kept\n")
+    print(_demo_table(table))
+    print("\ninformation I(mask; label noise | inputs, init) in nats, p_eff = kept + information;")
+    print("memorised: wrong labels reproduced after retraining; accuracy: on unseen clean images")
+    table.to_csv(options.out / "demo.csv", index=False)
+    figure = plotting.bounds(
+        {row.pruner: row.answer for row in rows},
+        title=f"Effective parameters, digits with {job.flips:.0%} wrong labels",
+    )
+    figure.savefig(options.out / "demo.png", dpi=150)
+    print(f"\nwrote {options.out / 'demo.csv'} and {options.out / 'demo.png'}")
+    return 0
+
+
+def _demo_table(table: Any) -> str:
+    shown = {
+        "pruner": table["pruner"],
+        "kept": table["nonzeros"].map("{:,}".format),
+        "on path": table["on_path"].map("{:,}".format),
+        "I lower": table["mi_lower"].map("{:,.0f}".format),
+        "I upper": table["mi_upper"].map("{:,.0f}".format),
+        "p_eff": [
+            f"{low:,.0f} .. {high:,.0f}"
+            for low, high in zip(table["p_eff_low"], table["p_eff_high"], strict=True)
+        ],
+        "memorised": table["memorised"].map("{:.0%}".format),
+        "accuracy": table["accuracy"].map("{:.1%}".format),
+    }
+    return type(table)(shown).to_string(index=False)
+
+
+def _prune(options: argparse.Namespace) -> int:
+    from safetensors.torch import save_file
+
+    from mitools.pruning import prune
+
+    samples, model = _samples(options, train=True), _model(options)
+    mask = prune(
+        model,
+        samples,
+        _pruner(options.pruner, options.epochs, options.seed),
+        density=options.density,
+        progress=not options.quiet,
+    )
+    mask.save(options.out)
+    if options.save_weights is not None:
+        save_file({n: t.contiguous() for n, t in model.state_dict().items()}, options.save_weights)
+    print(mask)
+    for layer in mask.layers():
+        print(f"  {layer.name:<24} {layer.kept:>10,} of {layer.size:>10,}  ({layer.density:.2%})")
+    print(f"wrote {options.out}")
+    return 0
+
+
+def _peff(options: argparse.Namespace) -> int:
+    from mitools.effective import Counting, ResampledMasks, peff
+    from mitools.pruning import Mask
+
+    samples, model = _samples(options, train=True), _model(options)
+    mask = Mask.of(options.mask, model)
+    heldout = _samples(options, train=False) if options.heldout else None
+    given = dict(init=model, heldout=heldout, progress=not options.quiet)
+    answer = peff(model, mask, samples, **given)
+    if options.resample is not None:
+        again = ResampledMasks(datasets=options.resample, jobs=options.jobs)
+        answer = peff(model, mask, samples, (Counting(), again), **given)
+    print(answer)
+    if options.bits:
+        print(f"  in bits      p_eff = {answer.plain('bits')}")
+    if options.json is not None:
+        answer.save(options.json)
+        print(f"wrote {options.json}")
+    return 0
+
+
+def _samples(options: argparse.Namespace, *, train: bool) -> "Samples":
+    from mitools import data
+
+    if options.data == "digits":
+        samples = data.digits(train=train)
+    else:
+        read = {"mnist": data.mnist, "fashion-mnist": data.fashion_mnist, "cifar10": data.cifar10}
+        samples = read[options.data](options.root, train=train)
+    if options.flips and train:
+        return data.SymmetricFlips(options.flips).apply(samples, seed=options.noise_seed)
+    return samples
+
+
+def _model(options: argparse.Namespace) -> "nn.Module":
+    from mitools import models
+
+    name = options.model
+    if name.startswith("mlp:"):
+        try:
+            widths = [int(width) for width in name.removeprefix("mlp:").split("-")]
+        except ValueError:
+            raise ValueError(
+                f"--model mlp must be followed by widths, as in mlp:64-100-10; got {name!r}."
+            ) from None
+        model = models.mlp(widths, seed=options.seed)
+    elif name == "lenet-300-100":
+        inputs = 3072 if options.data == "cifar10" else 64 if options.data == "digits" else 784
+        model = models.lenet_300_100(inputs, seed=options.seed)
+    elif name == "lenet-5":
+        channels, size = (3, 32) if options.data == "cifar10" else (1, 28)
+        model = models.lenet5(channels, size=size, seed=options.seed)
+    else:
+        raise ValueError(
+            f"--model must be mlp:WIDTHS, lenet-300-100 or lenet-5; got {name!r}. "
+            "Other networks: from mitools import peff."
+        )
+    if options.weights is not None:
+        model.load_state_dict(_weights(options.weights))
+    return model
+
+
+def _weights(path: Path) -> "dict[str, Tensor]":
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from mitools._validation import FileFormatError
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise FileFormatError(
+            f"--weights must be a safetensors file of a state dict; {path} is not ({error}). "
+            "Save one with safetensors.torch.save_file(model.state_dict(), path)."
+        ) from None
+
+
+def _pruner(name: str, epochs: int | None, seed: int) -> "Pruner":
+    from mitools.pruning import PRUNERS
+
+    pruner = PRUNERS[name]
+    training = getattr(pruner, "training", None)
+    if training is not None and epochs is not None:
+        changed = dataclasses.replace(training, epochs=epochs, seed=seed)
+        return dataclasses.replace(pruner, training=changed)  # pyright: ignore
+    return pruner

@@ -129,7 +129,10 @@ def _add_setting(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--seed", type=int, default=0, help="of the initial weights (0)")
     command.add_argument(
-        "--weights", type=Path, metavar="FILE", help="initial weights, safetensors, instead of --seed"
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="initial weights, safetensors, instead of --seed",
     )
     command.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
@@ -149,7 +152,9 @@ def _demo(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     rows = list(demo(job, jobs=options.jobs, progress=not options.quiet))
     table = pd.concat([row.to_frame() for row in rows], ignore_index=True)
-    print(f"digits, {job.flips:.0%} wrong labels; network {'-'.join(map(str, job.widths))}; ", end="")
+    print(
+        f"digits, {job.flips:.0%} wrong labels; network {'-'.join(map(str, job.widths))}; ", end=""
+    )
     print(f"{job.density:.0%} of {rows[0].answer.size:,} weights kept\n")
     print(_demo_table(table))
     print("\ninformation I(mask; label noise | inputs, init) in nats, p_eff = kept + information;")

@@ -79,7 +79,10 @@ class Estimate:
             values["value"] = math.inf
         if values.get("interval") is not None:
             low, high = values["interval"]
-            values["interval"] = (-math.inf if low is None else low, math.inf if high is None else high)
+            values["interval"] = (
+                -math.inf if low is None else low,
+                math.inf if high is None else high,
+            )
         return cls(**values)
 
     def __str__(self) -> str:

@@ -15,15 +15,12 @@ from torch import nn
 from tqdm import tqdm
 
 from mitools._typing import BoolArray
-from mitools.data import Bootstrap, FreshNoise, Samples
-from mitools.data.resampling import Resampling
+from mitools.data import Bootstrap, FreshNoise, Resampling, Samples
 from mitools.effective.decoding import LabelNoiseDecoding, knows_noise
 from mitools.effective.evidence import Evidence
 from mitools.mask_information import QUANTITY, independent_code
 from mitools.pruning import Mask, Pruner
 from mitools.results import Estimate
-
-NOISE_QUANTITY = "I(mask; label noise | inputs, init)"
 
 
 @dataclass(frozen=True)
@@ -102,12 +99,12 @@ class ResampledMasks:
     def _coded(
         self, masks: Sequence[Mask], drawn: list[Samples], scheme: Resampling, evidence: Evidence
     ) -> tuple[Estimate, ...]:
-        quantity = NOISE_QUANTITY if isinstance(scheme, FreshNoise) else QUANTITY
+        quantity, _, source = scheme.quantity.partition(": ")
         code = independent_code(stacked(masks), [layer.size for layer in masks[0].layers()])
         upper = code.upper(repr(self), quantity=quantity, confidence=evidence.confidence)
-        found = [_noted(upper, scheme.quantity), code.point(repr(self), quantity=quantity)]
+        found = [_noted(upper, source), code.point(repr(self), quantity=quantity)]
         if isinstance(scheme, FreshNoise):
-            found.append(self._decoded(masks, drawn, evidence))
+            found.append(self._decoded(masks, drawn, quantity, evidence))
         return tuple(found)
 
     def _decoded(self, masks: Sequence[Mask], drawn: list[Samples], evidence: Evidence) -> Estimate:
@@ -126,7 +123,7 @@ class ResampledMasks:
             mean,
             f"{decoder!r} over {self!r}",
             "lower",
-            NOISE_QUANTITY,
+            quantity,
             error,
             (low, math.inf),
             evidence.confidence,

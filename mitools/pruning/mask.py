@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mitools._typing import BoolArray
 from mitools._validation import MaskError
 from mitools.pruning.binary import as_bool, blocks
-from mitools.pruning.names import fit, matches, places
+from mitools.pruning.names import fit, matches
 from mitools.results import LayerCount
 
 
@@ -290,7 +290,7 @@ class Mask(Mapping[str, Tensor]):
                 tensor = self._tensors[name]
                 digest.update(f"{name}{tuple(tensor.shape)}".encode())
                 for block in blocks(tensor):
-                    digest.update(block.contiguous().cpu().numpy())
+                    digest.update(memoryview(block.contiguous().cpu().numpy()))
             self.__dict__["_hash"] = int.from_bytes(digest.digest(), "little", signed=True)
         return self.__dict__["_hash"]
 

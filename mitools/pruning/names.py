@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedParameter
 
 from mitools._validation import MaskError
 
@@ -128,7 +128,7 @@ def fit(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Place]:
             continue
         place = known[names[name]]
         first = owners.setdefault(id(place.parameter), name)
-        if isinstance(place.parameter, UninitializedTensorMixin):
+        if isinstance(place.parameter, UninitializedParameter):
             problems.append(f"{name!r}: not initialised yet; run the model on one batch first")
         elif place.parameter.shape != tensor.shape:
             problems.append(
@@ -146,7 +146,7 @@ def misfit(problems: list[str], known: Mapping[str, Place]) -> MaskError:
     """Return the error that lists what does not fit, what the model has, and what is accepted."""
     unique = {place.name: place.parameter for place in known.values()}
     has = [
-        f"{name!r} {'(lazy)' if isinstance(p, UninitializedTensorMixin) else tuple(p.shape)}"
+        f"{name!r} {'(lazy)' if isinstance(p, UninitializedParameter) else tuple(p.shape)}"
         for name, p in unique.items()
     ]
     return MaskError(

@@ -1,0 +1,1 @@
+"""Methods: frozen values that know how to estimate, one family a module."""

@@ -1,0 +1,24 @@
+"""Networks to prune, and what one asks of any network: what is prunable, whose weights are these."""
+
+from mitools.models.copies import copied, reinitialized
+from mitools.models.identity import fingerprint, tensors_of
+from mitools.models.networks import lenet5, lenet_300_100, mlp
+from mitools.models.parameters import Prunable, prunable
+from mitools.models.randomness import seeded, stream
+from mitools.models.tensor_files import load_tensors, save_tensors
+
+__all__ = [
+    "Prunable",
+    "copied",
+    "fingerprint",
+    "lenet5",
+    "lenet_300_100",
+    "load_tensors",
+    "mlp",
+    "prunable",
+    "reinitialized",
+    "save_tensors",
+    "seeded",
+    "stream",
+    "tensors_of",
+]

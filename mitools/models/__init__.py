@@ -1,4 +1,4 @@
-"""Networks to prune, and what one asks of any network: what is prunable, whose weights are these."""
+"""Networks to prune, and what one asks of any network: its prunable weights, their identity."""
 
 from mitools.models.copies import copied, reinitialized
 from mitools.models.identity import fingerprint, tensors_of

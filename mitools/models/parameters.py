@@ -132,7 +132,7 @@ def prunable(
 
 
 def _roles(model: nn.Module) -> dict[int, tuple[str, str]]:
-    """Return, by the identity of each parameter, why it would be excluded ("" if not), and its first name."""
+    """Return why each parameter, by identity, is not prunable ("" if it is), and its first name."""
     roles: dict[int, tuple[str, str]] = {}
     for prefix, module in model.named_modules():
         for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
@@ -172,7 +172,8 @@ def _check_patterns(model: nn.Module, **patterns: Sequence[str]) -> None:
     for argument, given in patterns.items():
         if isinstance(given, str):
             raise TypeError(
-                f"{argument} must be a sequence of names; got the string {given!r}. Write [{given!r}]."
+                f"{argument} must be a sequence of names; got the string {given!r}. "
+                f"Write [{given!r}]."
             )
         for pattern in given:
             if not any(_matching(name, [pattern]) for name in names):
@@ -189,6 +190,6 @@ def _nothing(model: nn.Module, excluded: dict[str, str]) -> str:
     )
     return (
         f"model must have something to prune; the {type(model).__name__} has {found}. Only weights "
-        "of linear and convolutional layers count by themselves: name others with include=[...], or "
-        "ask for biases=True or norms=True."
+        "of linear and convolutional layers count by themselves: name others with include=[...], "
+        "or ask for biases=True or norms=True."
     )

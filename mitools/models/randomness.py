@@ -46,7 +46,7 @@ def seeded(seed: int, devices: Iterable[torch.device] = ()) -> Iterator[None]:
 
 
 def generator_states(devices: Iterable[torch.device]) -> dict[str, Tensor]:
-    """Return where torch's generators stand: the CPU's and those of the CUDA devices among these."""
+    """Return where torch's generators stand, the CPU's and those of these CUDA devices."""
     states = {"cpu": torch.get_rng_state()}
     for index in sorted({_index(device) for device in devices if device.type == "cuda"}):
         states[f"cuda:{index}"] = torch.cuda.get_rng_state(index)

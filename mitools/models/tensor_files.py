@@ -72,8 +72,8 @@ def load_tensors(
         start = file.read(4)
     if start[:1] == b"\x80" or start == b"PK\x03\x04":
         raise FileFormatError(
-            f"path must be a {kind} file (safetensors); {path.name} is a pickle or a torch.save archive, "
-            "which could run code and is never opened here. Read it with "
+            f"path must be a {kind} file (safetensors); {path.name} is a pickle or a torch.save "
+            "archive, which could run code and is never opened here. Read it with "
             "torch.load(..., weights_only=True) and save what it holds again."
         )
     try:
@@ -82,8 +82,8 @@ def load_tensors(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise FileFormatError(
-            f"path must be a {kind} file (safetensors); {path.name} ({path.stat().st_size:,} bytes) is "
-            f"corrupt, cut short or something else ({error}). Write or copy it again."
+            f"path must be a {kind} file (safetensors); {path.name} ({path.stat().st_size:,} bytes) "
+            f"is corrupt, cut short or something else ({error}). Write or copy it again."
         ) from None
     return tensors, _checked_metadata(path, tensors, stored, kind)
 

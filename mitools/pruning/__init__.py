@@ -1,0 +1,37 @@
+"""Pruning: which weights of a network stay, and what decides it.
+
+A pruner is a score, a selection and a repetition, in a frozen value: ``OneShot(SNIP())``,
+``Iterative(SynFlow(), rounds=100)``. `prune` asks it for a `Mask`.
+"""
+
+from mitools.pruning.magnitude import Magnitude
+from mitools.pruning.mask import Mask
+from mitools.pruning.pruners import Iterative, OneShot, Pruner, Score, prune
+from mitools.pruning.random import Random
+from mitools.pruning.selection import Scores, top_k
+from mitools.pruning.snip import SNIP
+from mitools.pruning.synflow import SynFlow
+
+PRUNERS: dict[str, Pruner] = {
+    "random": OneShot(Random()),
+    "magnitude": OneShot(Magnitude()),
+    "snip": OneShot(SNIP()),
+    "synflow": Iterative(SynFlow(), rounds=100),
+}
+"""Names for the command line. The library itself never looks a pruner up."""
+
+__all__ = [
+    "PRUNERS",
+    "SNIP",
+    "Iterative",
+    "Magnitude",
+    "Mask",
+    "OneShot",
+    "Pruner",
+    "Random",
+    "Score",
+    "Scores",
+    "SynFlow",
+    "prune",
+    "top_k",
+]

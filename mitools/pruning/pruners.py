@@ -1,0 +1,230 @@
+"""Pruners: a score, a selection, a repetition; and the question that asks them for a mask."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from torch import nn
+from tqdm import tqdm
+
+from mitools.models import copied, fingerprint, prunable
+from mitools.pruning.mask import Mask
+from mitools.pruning.scoring import parameters_named
+from mitools.pruning.selection import (
+    Scope,
+    Scores,
+    check_density,
+    check_scope,
+    count_kept,
+    top_k,
+)
+from mitools.pruning.synflow import SynFlow
+
+
+@runtime_checkable
+class Score(Protocol):
+    """Says how much each weight deserves to stay: bigger means keep.
+
+    Scoring leaves the model, its gradients and the random state as they were.
+    """
+
+    def scores(self, model: nn.Module, loader: Any, names: Sequence[str]) -> Scores:
+        """Return a tensor of scores, shaped as the parameter, for each of the names."""
+        ...
+
+
+@runtime_checkable
+class Pruner(Protocol):
+    """Makes a mask. The same model, data and fields give the same mask.
+
+    A pruner that takes long may also take ``progress: bool``, and one that can go on where it was
+    stopped ``checkpoint: path or None``, both by keyword; `prune` passes them on.
+    """
+
+    def mask(self, model: nn.Module, loader: Any, density: float, names: Sequence[str]) -> Mask:
+        """Return the mask over the named parameters that keeps this share of their weights."""
+        ...
+
+
+def _check_score(score: object) -> None:
+    if isinstance(score, type) or not isinstance(score, Score):
+        raise TypeError(
+            f"score must be a value with a method scores(model, loader, names), such as SNIP(); "
+            f"got {score!r}."
+        )
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """Score once, keep the best.
+
+    Parameters
+    ----------
+    score : Score
+        Such as ``SNIP()``.
+    scope : {"global", "layer"}
+        Whether weights compete across all parameters, or only within their own.
+    """
+
+    score: Score
+    scope: Scope = "global"
+
+    def __post_init__(self) -> None:
+        _check_score(self.score)
+        check_scope(self.scope)
+
+    def mask(self, model: nn.Module, loader: Any, density: float, names: Sequence[str]) -> Mask:
+        """Return the mask that keeps exactly ``round(density * size)`` weights."""
+        keep = count_kept(check_density(density), _size(model, names))
+        return Mask(top_k(self.score.scores(model, loader, names), keep, self.scope))
+
+
+@dataclass(frozen=True)
+class Iterative:
+    """Score, keep, set the rest to zero, repeat; after round t of T a share density^(t/T) is left.
+
+    Weights that are out stay out, and take part in no later selection.
+
+    Parameters
+    ----------
+    score : Score
+        Asked again in every round, of the network as pruned so far.
+    rounds : int, at least 1
+        100 is SynFlow's own choice. Rounds too small to remove a weight are skipped.
+    scope : {"global", "layer"}
+        Whether weights compete across all parameters, or only within their own.
+
+    References
+    ----------
+    Tanaka et al., *Pruning neural networks without any data by iteratively conserving synaptic
+    flow*, arXiv 2006.05467, algorithm 1.
+    """
+
+    score: Score
+    rounds: int = 100
+    scope: Scope = "global"
+
+    def __post_init__(self) -> None:
+        _check_score(self.score)
+        check_scope(self.scope)
+        if self.rounds < 1:
+            raise ValueError(f"rounds must be at least 1; got {self.rounds!r}.")
+
+    def mask(
+        self,
+        model: nn.Module,
+        loader: Any,
+        density: float,
+        names: Sequence[str],
+        *,
+        progress: bool = False,
+    ) -> Mask:
+        """Return the mask that keeps exactly ``round(density * size)`` weights."""
+        size = _size(model, names)
+        counts = list(decreasing(geometric_counts(size, density, self.rounds), size))
+        kept, mask = None, Mask.ones_like(parameters_named(model, names))
+        pruned = copied(model)
+        for keep in tqdm(counts, "pruning", disable=not progress, leave=False):
+            kept = top_k(self.score.scores(pruned, loader, names), keep, self.scope, among=kept)
+            mask = Mask(kept)
+            mask.apply_(pruned)
+        return mask
+
+
+def geometric_counts(size: int, density: float, rounds: int) -> list[int]:
+    """Return the weights left after each round, ``round(size * density^(t / rounds))``."""
+    check_density(density)
+    return [count_kept(density ** (t / rounds), size) for t in range(1, rounds)] + [
+        count_kept(density, size)
+    ]
+
+
+def decreasing(counts: Sequence[int], size: int) -> Iterator[int]:
+    """Yield the counts that are smaller than all before them, and than size."""
+    for count in counts:
+        if count < size:
+            size = count
+            yield count
+
+
+SYNFLOW = Iterative(SynFlow(), rounds=100)
+"""The pruner that needs nothing: no data, no training."""
+
+
+def prune(
+    model: nn.Module,
+    loader: Any = None,
+    pruner: Pruner = SYNFLOW,
+    *,
+    density: float,
+    biases: bool = False,
+    norms: bool = False,
+    exclude: Sequence[str] = (),
+    progress: bool = False,
+    checkpoint: str | Path | None = None,
+) -> Mask:
+    """Choose the weights of a network that stay; the network itself is not changed.
+
+    Parameters
+    ----------
+    model : nn.Module
+        At its initial weights; pruners that train work on a copy.
+    loader : DataLoader, Dataset, `Samples`, or pair of arrays or tensors
+        The data. Pruners that read none accept None.
+    pruner : Pruner
+        How to choose.
+    density : float in [0, 1]
+        The share of the prunable weights that stays.
+    biases, norms, exclude
+        What counts as prunable; see `mitools.models.prunable`.
+    progress : bool
+        Whether to show a bar on stderr.
+    checkpoint : path of a directory, optional
+        For pruners that train: where they keep what is done, so that the same call, made again
+        after an interruption, goes on from there and ends with the same mask.
+
+    Returns
+    -------
+    Mask
+        Knows the pruner, the density and a fingerprint of the initial weights.
+
+    Raises
+    ------
+    ValueError
+        If density is not in [0, 1], the model has nothing to prune, or a score is not finite.
+    TypeError
+        If pruner is not a pruner, or cannot do what checkpoint asks for.
+    """
+    check_density(density)
+    _check_pruner(pruner)
+    names = tuple(prunable(model, biases=biases, norms=norms, exclude=exclude))
+    accepted = inspect.signature(pruner.mask).parameters
+    options: dict[str, Any] = {}
+    if progress and "progress" in accepted:
+        options["progress"] = True
+    if checkpoint is not None:
+        if "checkpoint" not in accepted:
+            raise TypeError(
+                f"checkpoint must be None for {pruner!r}, which has nothing to resume; got "
+                f"{str(checkpoint)!r}. Only pruners that train keep checkpoints."
+            )
+        options["checkpoint"] = checkpoint
+    mask = pruner.mask(model, loader, density, names, **options)
+    return mask.with_provenance(
+        pruner=pruner, density=float(density), fingerprint=fingerprint(model)
+    )
+
+
+def _size(model: nn.Module, names: Sequence[str]) -> int:
+    return sum(parameter.numel() for parameter in parameters_named(model, names).values())
+
+
+def _check_pruner(pruner: object) -> None:
+    if isinstance(pruner, type) or not isinstance(pruner, Pruner):
+        cure = f" Try OneShot({pruner!r})." if isinstance(pruner, Score) else ""
+        raise TypeError(
+            "pruner must be a value with a method mask(model, loader, density, names), such as "
+            f"OneShot(SNIP()); got {pruner!r}.{cure}"
+        )

@@ -1,0 +1,35 @@
+"""Random pruning: the control that reads neither the data nor the weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+import torch
+from torch import nn
+
+from mitools.models import stream
+from mitools.pruning.scoring import parameters_named
+from mitools.pruning.selection import Scores
+
+
+@dataclass(frozen=True)
+class Random:
+    """Uniform noise, the same for the same seed on every device; never opens the loader.
+
+    Parameters
+    ----------
+    seed : int
+        Says which noise; each parameter draws its own, keyed by its name.
+    """
+
+    seed: int = 0
+
+    def scores(self, model: nn.Module, loader: object, names: Sequence[str]) -> Scores:
+        """Return a draw from [0, 1) for every weight, in float64, on the device of the weight."""
+        found = {}
+        for name, weight in parameters_named(model, names).items():
+            # The CPU's generator, so that the mask is the same on every device.
+            rng = torch.Generator().manual_seed(stream(self.seed, crc32(name.encode())))
+            draw = torch.rand(weight.shape, generator=rng, dtype=torch.float64)
+            found[name] = draw.to(weight.device)
+        return found

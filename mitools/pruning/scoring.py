@@ -1,0 +1,81 @@
+"""What every score needs: a network that can be asked without being touched."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from mitools.models import seeded, tensors_of
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, one thread and seeded randomness inside; everything as before outside.
+
+    The flags are set directly, module by module, so that no overridden ``train`` method runs. One
+    thread makes sums come out the same on every machine; a mask must not depend on the number of
+    cores.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    threads = torch.get_num_threads()
+    devices = {parameter.device for parameter in model.parameters()}
+    with seeded(0, devices), torch.inference_mode(False), torch.enable_grad():
+        try:
+            torch.set_num_threads(1)
+            for module, _ in modes:
+                module.training = False
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            torch.set_num_threads(threads)
+
+
+def state_of_model(model: nn.Module) -> dict[str, Tensor]:
+    """Return parameters and buffers by name, detached, tied ones once; buffers are copies.
+
+    For `torch.func.functional_call`: what a forward pass writes lands in the copies.
+    """
+    written = {name for name, _ in model.named_buffers()}
+    return {
+        name: tensor.clone() if name in written else tensor
+        for name, tensor in tensors_of(model).items()
+    }
+
+
+def parameters_named(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Parameter]:
+    """Return the parameters of these names.
+
+    Raises
+    ------
+    ValueError
+        If the model has no parameter of that name.
+    """
+    every = dict(model.named_parameters(remove_duplicate=False))
+    missing = [name for name in names if name not in every]
+    if missing:
+        raise ValueError(
+            f"names must be parameters of the model; it has none called {', '.join(missing)}. "
+            f"It has: {', '.join(every)}."
+        )
+    return {name: every[name] for name in names}
+
+
+def canonical(model: nn.Module, names: Sequence[str]) -> dict[str, str]:
+    """Map each name to the first name of the same parameter: a tied weight has several."""
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {name: first[id(p)] for name, p in parameters_named(model, names).items()}
+
+
+def precise(device: torch.device) -> torch.dtype:
+    """Return float64, or float32 where the device knows nothing wider."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def fitting(inputs: Tensor, model: nn.Module) -> Tensor:
+    """Return the inputs on the device and, if they are floating, in the dtype of the weights."""
+    weight = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if weight is None:
+        return inputs
+    return inputs.to(weight.device, weight.dtype if inputs.is_floating_point() else None)

@@ -43,7 +43,7 @@ def digest(tensors: dict[str, Tensor], text: str = "") -> str:
         total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
         row = tensor.detach().cpu().contiguous().reshape(-1)
         if row.numel():
-            total.update(row.view(torch.uint8).numpy())
+            total.update(row.view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 

@@ -82,8 +82,9 @@ def load_tensors(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise FileFormatError(
-            f"path must be a {kind} file (safetensors); {path.name} ({path.stat().st_size:,} bytes) "
-            f"is corrupt, cut short or something else ({error}). Write or copy it again."
+            f"path must be a {kind} file (safetensors); {path.name} "
+            f"({path.stat().st_size:,} bytes) is corrupt, cut short or something else ({error}). "
+            "Write or copy it again."
         ) from None
     return tensors, _checked_metadata(path, tensors, stored, kind)
 

@@ -1,7 +1,8 @@
 """A mask: which weights of a network are kept, by name."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -10,8 +11,19 @@ from torch import Tensor, nn
 
 from mitools._typing import BoolArray
 from mitools._validation import MaskError
+from mitools.models import prunable
 from mitools.pruning.binary import as_bool, blocks
-from mitools.pruning.names import fit, matches
+from mitools.pruning.formats import (
+    read,
+    renamed,
+    to_nni,
+    to_numpy,
+    to_open_lth,
+    to_synflow,
+    to_torch_prune,
+)
+from mitools.pruning.mask_files import is_mask_file, load_mask, save_mask
+from mitools.pruning.names import fit, paired, places
 from mitools.results import LayerCount
 
 
@@ -159,24 +171,125 @@ class Mask(Mapping[str, Tensor]):
         return row
 
     @classmethod
-    def ones_like(cls, like: "nn.Module | Mapping[str, Tensor]") -> Self:
-        """Return the mask that keeps everything prunable in a model, or in another mask."""
-        return cls._filled(like, True)
+    def ones_like(
+        cls, like: nn.Module | Mapping[str, Tensor], names: Iterable[str] | None = None
+    ) -> Self:
+        """Return the mask that keeps everything: all that is prunable in a model, or these names."""
+        return cls._filled(like, names, True)
 
     @classmethod
-    def zeros_like(cls, like: "nn.Module | Mapping[str, Tensor]") -> Self:
+    def zeros_like(
+        cls, like: nn.Module | Mapping[str, Tensor], names: Iterable[str] | None = None
+    ) -> Self:
         """Return the mask that keeps nothing."""
-        return cls._filled(like, False)
+        return cls._filled(like, names, False)
 
     @classmethod
-    def _filled(cls, like: "nn.Module | Mapping[str, Tensor]", value: bool) -> Self:
+    def _filled(
+        cls, like: nn.Module | Mapping[str, Tensor], names: Iterable[str] | None, value: bool
+    ) -> Self:
         if isinstance(like, nn.Module):
-            from mitools.models import prunable
-
-            like = prunable(like)
+            every = {name: place.parameter for name, place in places(like).items()}
+            like = prunable(like) if names is None else every
+        like = like if names is None else {name: like[name] for name in names}
         return cls._owning(
             {n: torch.full_like(t, value, dtype=torch.bool) for n, t in like.items()}
         )
+
+    @classmethod
+    def of(cls, given: Any = None, model: nn.Module | None = None) -> "Mask":
+        """Return the mask that other tools, files or the model itself hold.
+
+        Parameters
+        ----------
+        given : Mask, mapping, list, path, Module or None
+            One of: a mapping of names to 0/1 tensors or arrays, names with or without
+            ``.weight`` and with ``module.``, ``model.`` or ``_orig_mod.`` in front; a state dict
+            with mask buffers; a mapping of modules to tensors; a list in module order; NNI's
+            ``{module: {"weight": tensor}}``; a .safetensors, .npz or torch file of one of these.
+            None reads what the model carries: buffers of ``torch.nn.utils.prune``, masks of
+            parametrizations, buffers of Synaptic-Flow, ``keep_mask``, buffers of open_lth; else
+            its exact zeros. `source` tells which.
+        model : Module, optional
+            Gives names and checks shapes; needed where the format has no names.
+
+        Raises
+        ------
+        MaskError
+            If the format is unknown or does not fit the model; every mismatch is listed.
+        FileFormatError
+            If a file is corrupt. Nothing in a file is ever executed.
+
+        Examples
+        --------
+        >>> Mask.of([torch.eye(2)], nn.Linear(2, 2))["weight"].sum()
+        tensor(2)
+        """
+        if isinstance(given, (str, os.PathLike)) and is_mask_file(given):
+            given = cls.load(given)
+        if not isinstance(given, Mask):
+            tensors, source = read(given, model)
+            return cls._owning(tensors, source=source)
+        if model is None:
+            return given
+        tensors = renamed(given, model)
+        if tensors.keys() == given.keys():
+            return given
+        return given._owning(
+            tensors,
+            pruner=given.pruner,
+            density=given.requested_density,
+            fingerprint=given.fingerprint,
+            source=given.source,
+        )
+
+    def to_torch_prune(self, model: nn.Module) -> nn.Module:
+        """Return a copy of the model that carries this mask as ``torch.nn.utils.prune`` does."""
+        return to_torch_prune(self, model)
+
+    def to_open_lth(self) -> dict[str, Tensor]:
+        """Return what open_lth keeps in ``mask.pth``: name of the tensor -> 0/1 integers."""
+        return to_open_lth(self)
+
+    def to_synflow(self) -> dict[str, Tensor]:
+        """Return Synaptic-Flow's buffers, for ``load_state_dict(..., strict=False)``."""
+        return to_synflow(self)
+
+    def to_nni(self) -> dict[str, dict[str, Tensor]]:
+        """Return NNI's nested masks: name of the module -> {"weight": 0/1 floats}."""
+        return to_nni(self)
+
+    def to_numpy(self) -> dict[str, BoolArray]:
+        """Return boolean arrays by name, copied."""
+        return to_numpy(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the mask with its provenance as safetensors: the whole file, or none.
+
+        The pruner is stored as its repr.
+        """
+        save_mask(
+            path,
+            self._tensors,
+            pruner=self.pruner,
+            density=self.requested_density,
+            fingerprint=self.fingerprint,
+            source=self.source,
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote; the pruner comes back as text.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        FileFormatError
+            If it is no intact mask file. Nothing in it is ever executed.
+        """
+        tensors, provenance = load_mask(path)
+        return cls._owning(tensors, **provenance)
 
     def with_provenance(
         self, *, pruner: Any = None, density: float | None = None, fingerprint: str | None = None
@@ -236,27 +349,10 @@ class Mask(Mapping[str, Tensor]):
     def _combined(self, other: object, operation: Any) -> Self:
         if not isinstance(other, Mask):
             return NotImplemented
-        pairs = self._pairs(other)
+        pairs = paired(self, other)
         tensors = {name: operation(a, b) for name, (a, b) in pairs.items()}
         same = self.fingerprint if self.fingerprint == other.fingerprint else None
         return self._owning(tensors, fingerprint=same, source="computed")
-
-    def _pairs(self, other: "Mask") -> dict[str, tuple[Tensor, Tensor]]:
-        """Return the tensors of both masks side by side, or say why they do not pair."""
-        names = matches(list(self), list(other))
-        odd = [f"{n!r} only in the first" for n in self if n not in names]
-        odd += [f"{n!r} only in the second" for n in other if n not in set(names.values())]
-        odd += [
-            f"{n!r} {tuple(self[n].shape)} and {tuple(other[m].shape)}"
-            for n, m in names.items()
-            if self[n].shape != other[m].shape
-        ]
-        if odd:
-            raise MaskError(
-                f"masks must cover the same tensors; these differ: {'; '.join(odd)}. "
-                "Were they made for the same model?"
-            )
-        return {n: (self[n], other[names[n]].to(self[n].device)) for n in self}
 
     def overlap(self, other: "Mask") -> float:
         """Return the Jaccard overlap: weights that both keep, as a share of those either keeps.
@@ -271,7 +367,7 @@ class Mask(Mapping[str, Tensor]):
         MaskError
             If the masks do not cover the same tensors.
         """
-        both = sum(int(torch.count_nonzero(a & b)) for a, b in self._pairs(other).values())
+        both = sum(int(torch.count_nonzero(a & b)) for a, b in paired(self, other).values())
         either = self.nonzeros + other.nonzeros - both
         return both / either if either else 1.0
 
@@ -290,7 +386,7 @@ class Mask(Mapping[str, Tensor]):
                 tensor = self._tensors[name]
                 digest.update(f"{name}{tuple(tensor.shape)}".encode())
                 for block in blocks(tensor):
-                    digest.update(memoryview(block.contiguous().cpu().numpy()))
+                    digest.update(block.contiguous().cpu().numpy().data)
             self.__dict__["_hash"] = int.from_bytes(digest.digest(), "little", signed=True)
         return self.__dict__["_hash"]
 

@@ -76,14 +76,21 @@ def _read_from(modules: Mapping[str, nn.Module], owner: str, attribute: str) -> 
 
 
 def plain_name(name: str) -> str:
-    """Return the name without wrappers in front and without ``.weight`` at the end."""
-    parts = [part for part in name.split(".")[:-1] if part not in _WRAPPERS]
-    parts.append(name.split(".")[-1])
-    while len(parts) > 1 and parts[0] == "model":
+    """Return the name without wrappers, without ``.weight``, and as it is read, not stored.
+
+    Examples
+    --------
+    >>> plain_name("module.model.fc.weight"), plain_name("fc.weight_orig"), plain_name("fc")
+    ('fc', 'fc', 'fc')
+    """
+    name = name.removesuffix("_orig")
+    if name.endswith((".original", ".original1")):
+        name = f".{name}".rpartition(".")[0].replace(".parametrizations.", ".").removeprefix(".")
+    *front, last = name.split(".")
+    parts = [part for part in front if part not in _WRAPPERS]
+    while parts and parts[0] == "model":
         parts = parts[1:]
-    if parts[-1] == "weight":
-        parts = parts[:-1]
-    return ".".join(parts)
+    return ".".join(parts if last == "weight" else [*parts, last])
 
 
 def matches(wanted: Iterable[str], available: Iterable[str]) -> dict[str, str]:
@@ -118,7 +125,10 @@ def fit(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Place]:
         If a name or a shape does not fit, or two names mean one tied tensor; all are listed.
     """
     known = places(model)
-    names = matches(list(tensors), known)
+    exact = {name: name for name in tensors if name in known}
+    taken = {known[name].name for name in exact}
+    unique = [place.name for place in known.values() if place.name not in taken]
+    names = exact | matches([n for n in tensors if n not in exact], dict.fromkeys(unique))
     found: dict[str, Place] = {}
     problems: list[str] = []
     owners: dict[int, str] = {}
@@ -140,6 +150,32 @@ def fit(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Place]:
     if problems:
         raise misfit(problems, known)
     return found
+
+
+def paired(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the tensors of two masks side by side, by the names and on the devices of the first.
+
+    Raises
+    ------
+    MaskError
+        If they do not cover the same tensors.
+    """
+    names = matches(list(first), list(second))
+    odd = [f"{n!r} only in the first" for n in first if n not in names]
+    odd += [f"{n!r} only in the second" for n in second if n not in set(names.values())]
+    odd += [
+        f"{n!r} {tuple(first[n].shape)} and {tuple(second[m].shape)}"
+        for n, m in names.items()
+        if first[n].shape != second[m].shape
+    ]
+    if odd:
+        raise MaskError(
+            f"masks must cover the same tensors; these differ: {_listed(odd)}. "
+            "Were they made for the same model?"
+        )
+    return {n: (first[n], second[names[n]].to(first[n].device)) for n in first}
 
 
 def misfit(problems: list[str], known: Mapping[str, Place]) -> MaskError:

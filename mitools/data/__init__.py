@@ -2,6 +2,7 @@
 
 from mitools.data.batches import Batches, as_batches, noise_of, samples_of
 from mitools.data.embedded import digits, gaussian
+from mitools.data.images import cifar10, fashion_mnist, mnist
 from mitools.data.noise import AdditiveNoise, SymmetricFlips, flipped
 from mitools.data.resampling import (
     Bootstrap,
@@ -26,9 +27,12 @@ __all__ = [
     "Samples",
     "SymmetricFlips",
     "as_batches",
+    "cifar10",
     "digits",
+    "fashion_mnist",
     "flipped",
     "gaussian",
+    "mnist",
     "noise_of",
     "samples_of",
 ]

@@ -18,19 +18,10 @@ from torch.utils.data import (
     default_collate,
 )
 
-from mitools.data.samples import (
-    LabelNoise,
-    Samples,
-    check_lengths,
-    checked_inputs,
-    checked_targets,
-)
-from mitools.data.seeds import derived_seed
+from mitools.data.loaders import without_trace
+from mitools.data.pairs import check_not_empty, checked_batch, is_map, opened
+from mitools.data.samples import LabelNoise, Samples
 
-_ACCEPTED = (
-    "a DataLoader, a Dataset or Samples of (input, target), a list of such batches, or a pair "
-    "(inputs, targets) of arrays"
-)
 _READ_AT_ONCE = 256
 
 
@@ -78,14 +69,15 @@ class Batches:
             yield samples.inputs[part], samples.targets[part]
 
     def _raw(self, source: DataLoader[Any] | Iterable[Any]) -> Iterator[Any]:
-        if not isinstance(source, DataLoader):
+        if isinstance(source, list | tuple):
             return iter(source)
-        samples = source.dataset
-        if isinstance(samples, Samples) and _is_plain(source):
+        if isinstance(source, DataLoader) and _is_plain(source):
             # What the loader would yield, without picking and stacking sample by sample.
-            batches = _without_trace(source, source.batch_sampler, self.seed)
-            return (samples[torch.as_tensor(list(indices))] for indices in batches)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        return _without_trace(source, source, self.seed)
+            samples = samples_of(source.dataset, argument=self.argument)
+            drawn = without_trace(source, source.batch_sampler, self.seed)
+            picks = (torch.as_tensor(list(indices)) for indices in drawn)
+            return ((samples.inputs[pick], samples.targets[pick]) for pick in picks)
+        return without_trace(source, source, self.seed)
 
 
 def as_batches(
@@ -121,13 +113,13 @@ def as_batches(
             f"{argument} must be iterable more than once; got {type(data).__name__}, which is "
             "used up by the first pass. Pass list(...) of it, or the loader itself."
         )
-    data = _opened(data, argument)
+    data = opened(data, argument)
     if isinstance(data, Subset) and _samples_behind(data) is not None:
         data = samples_of(data, argument=argument)
     if isinstance(data, Samples | DataLoader):
         return Batches(data, batch_size, argument, seed)
-    if isinstance(data, Dataset) or _is_map(data):
-        _check_not_empty(data, argument)
+    if isinstance(data, Dataset) or is_map(data):
+        check_not_empty(data, argument)
         return Batches(DataLoader(data, batch_size), batch_size, argument, seed)
     return Batches(data, batch_size, argument, seed)
 
@@ -156,7 +148,7 @@ def samples_of(data: Any, *, limit: int | None = None, argument: str = "loader")
         raise ValueError(f"limit must be at least 1; got {limit}. Pass None to read everything.")
     if isinstance(data, Batches):
         data = data.source
-    data = _opened(data, argument)
+    data = opened(data, argument)
     if isinstance(data, Samples):
         return data if limit is None or limit >= len(data) else data.take(slice(limit))
     if isinstance(data, Subset) and _samples_behind(data) is not None:
@@ -164,8 +156,8 @@ def samples_of(data: Any, *, limit: int | None = None, argument: str = "loader")
         return whole.take(np.asarray(data.indices[:limit], dtype=np.int64))
     if isinstance(data, DataLoader):
         return _read_loader(data, limit, argument)
-    if not isinstance(data, IterableDataset) and _is_map(data):
-        _check_not_empty(data, argument)
+    if not isinstance(data, IterableDataset) and is_map(data):
+        check_not_empty(data, argument)
         return _read_items(data, range(len(data)), default_collate, limit, argument)
     return _joined(as_batches(data, argument=argument), limit, argument)
 
@@ -179,107 +171,36 @@ def noise_of(data: Any) -> LabelNoise | None:
     return None if samples is None else samples.noise
 
 
-def checked_batch(batch: Any, argument: str) -> tuple[Tensor, Tensor]:
-    """Return batch as (inputs, targets), or raise an error that says what it is instead."""
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        size = f" of {len(batch)}" if isinstance(batch, tuple | list | dict) else ""
-        raise ValueError(
-            f"{argument} must yield (inputs, targets); got a {type(batch).__name__}{size}. "
-            "Wrap it in a data set or a collate_fn that returns such pairs."
-        )
-    names = (f"{argument}'s inputs", f"{argument}'s targets")
-    inputs = checked_inputs(_as_tensor(batch[0], names[0]), names[0])
-    targets = checked_targets(_as_tensor(batch[1], names[1]), names[1])
-    check_lengths(names[0], inputs, names[1], targets)
-    return inputs, targets
-
-
-def _opened(data: Any, argument: str) -> Any:
-    """Turn a pair of arrays into Samples; refuse what cannot be data at all."""
-    if _is_pair(data):
-        names = (f"{argument}'s inputs", f"{argument}'s targets")
-        inputs = checked_inputs(_as_tensor(data[0], names[0], floating=True), names[0])
-        targets = checked_targets(_as_tensor(data[1], names[1]), names[1])
-        check_lengths(names[0], inputs, names[1], targets)
-        return Samples(inputs, targets)
-    is_array = isinstance(data, Tensor | np.ndarray | str | bytes | dict)
-    if is_array or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
-        raise TypeError(
-            f"{argument} must be {_ACCEPTED}; got {type(data).__name__}. Did the targets get lost?"
-        )
-    return data
-
-
-def _is_pair(data: Any) -> bool:
-    if isinstance(data, tuple):
-        return len(data) == 2 and not all(isinstance(part, tuple) for part in data)
-    return (
-        isinstance(data, list) and len(data) == 2 and all(hasattr(part, "shape") for part in data)
-    )
-
-
-def _is_map(data: Any) -> bool:
-    """Tell a map-style data set, which need not inherit from torch's, from a list of batches."""
-    return (
-        not isinstance(data, tuple | list | DataLoader)
-        and hasattr(data, "__getitem__")
-        and hasattr(data, "__len__")
-    )
-
-
-def _as_tensor(values: Any, name: str, *, floating: bool = False) -> Tensor:
-    """Return values as a tensor; numbers of numpy's and Python's take torch's default precision."""
-    if isinstance(values, Tensor):
-        return values
-    try:
-        array = np.ascontiguousarray(values)
-    except ValueError as error:
-        raise ValueError(
-            f"{name} must be a rectangular array of numbers; got {type(values).__name__} "
-            f"({error}). Are the rows of unequal length?"
-        ) from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{name} must be numbers; got {type(values).__name__} of {array.dtype}. "
-            "Turn images and words into tensors first, with a transform or a collate_fn."
-        )
-    array = array.reshape(np.shape(values))  # ascontiguousarray gives scalars an axis
-    if array.dtype.kind == "f" or floating:
-        precision = {torch.float64: np.float64}.get(torch.get_default_dtype(), np.float32)
-        return torch.from_numpy(array.astype(precision))
-    return torch.from_numpy(array.astype(np.int64))
-
-
-def _check_not_empty(data: Any, argument: str) -> None:
-    if len(data) == 0:
-        raise ValueError(
-            f"{argument} must hold at least one sample; its data set is empty. "
-            "Is a selection from it empty, or its folder?"
-        )
-
-
 def _samples_behind(data: Any) -> Samples | None:
-    while isinstance(data, DataLoader | Subset):
+    # A subclass of Subset may change the samples on their way.
+    while isinstance(data, DataLoader) or type(data) is Subset:
         data = data.dataset
     return data if isinstance(data, Samples) else None
 
 
 def _is_plain(loader: DataLoader[Any]) -> bool:
-    return loader.batch_sampler is not None and loader.collate_fn is default_collate
+    """Tell whether a loader only picks and stacks samples that are in memory."""
+    return (
+        type(loader) is DataLoader
+        and loader.batch_sampler is not None
+        and loader.collate_fn is default_collate
+        and _samples_behind(loader.dataset) is not None
+    )
 
 
 def _read_loader(loader: DataLoader[Any], limit: int | None, argument: str) -> Samples:
-    dataset = loader.dataset
-    if isinstance(dataset, IterableDataset) or loader.batch_sampler is None:
+    if isinstance(loader.dataset, IterableDataset) or loader.batch_sampler is None:
         return _joined(Batches(loader, argument=argument), limit, argument)
-    _check_not_empty(dataset, argument)
+    check_not_empty(loader.dataset, argument)
+    stacked = loader.collate_fn is default_collate
+    dataset = opened(loader.dataset, argument) if stacked else loader.dataset
     indices = _indices(loader)
     if not indices:
         raise ValueError(
             f"{argument} must yield at least one sample; its sampler yielded none. "
             "Is the selection empty?"
         )
-    if loader.collate_fn is default_collate and _samples_behind(dataset) is not None:
+    if stacked and _samples_behind(dataset) is not None:
         whole = samples_of(dataset, argument=argument)
         same = isinstance(indices, range)
         return samples_of(whole if same else whole.take(indices), limit=limit, argument=argument)
@@ -304,7 +225,7 @@ def _indices(loader: DataLoader[Any]) -> Sequence[int]:
         return range(n)
     if type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == n:
         return range(n)
-    drawn = _without_trace(loader, sampler if sampler is not None else batches, seed=0)
+    drawn = without_trace(loader, sampler if sampler is not None else batches, seed=0)
     return sorted(int(i) for i in (drawn if own else (i for batch in drawn for i in batch)))
 
 
@@ -343,40 +264,3 @@ def _joined(batches: Iterable[tuple[Tensor, Tensor]], limit: int | None, argumen
             f"{error}. Pad or crop the inputs to one size."
         ) from None
     return Samples(inputs, targets)
-
-
-def _without_trace(loader: DataLoader[Any], source: Any, seed: int) -> Iterator[Any]:
-    """Iterate source, a loader or one of its samplers, moving nobody's generator.
-
-    Loaders draw from torch's global generator even where they do not shuffle. Each step runs on
-    states of ours, and between steps everybody finds their own.
-    """
-    owners = (
-        loader,
-        loader.sampler,
-        loader.batch_sampler,
-        getattr(loader.batch_sampler, "sampler", 0),
-    )
-    found = [getattr(owner, "generator", None) for owner in owners]
-    owned = {id(g): g for g in found if isinstance(g, torch.Generator)}
-    generators = [torch.default_generator, *owned.values()]
-    start = torch.Generator().manual_seed(derived_seed(seed, "loader"))
-    ours = [start.get_state(), *(g.get_state() for g in owned.values())]
-    iterator: Iterator[Any] | None = None
-    while True:
-        theirs = [g.get_state() for g in generators]
-        _restore(generators, ours)
-        try:
-            iterator = iter(source) if iterator is None else iterator
-            item = next(iterator)
-        except StopIteration:
-            return
-        finally:
-            ours = [g.get_state() for g in generators]
-            _restore(generators, theirs)
-        yield item
-
-
-def _restore(generators: list[torch.Generator], states: list[Tensor]) -> None:
-    for generator, state in zip(generators, states, strict=True):
-        generator.set_state(state)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mitools._validation import FileFormatError
 from mitools.data.files import LARGEST, check_md5, content_of
@@ -71,6 +70,8 @@ def read_archive(path: Path, train: bool, checksum: bool) -> Pictures:
 
 def read_jpegs(path: Path, train: bool) -> Pictures:
     """Return the pictures in an npz of JPEGs end to end, with where each begins, and labels."""
+    from PIL import Image  # only here: nobody else needs to load it
+
     jpegs, offsets, labels = _jpeg_arrays(path, train)
     ends = offsets[: _JPEG_TRAIN + 1] if train else offsets[_JPEG_TRAIN:]
     if len(labels) != len(ends) - 1 or (np.diff(ends) < 1).any() or ends[-1] > len(jpegs):

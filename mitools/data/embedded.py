@@ -2,8 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from mitools.data.noise import SymmetricFlips
 from mitools.data.samples import Samples
@@ -30,6 +28,9 @@ def digits(train: bool | None = None, *, seed: int = 0) -> Samples:
     >>> digits(train=True)
     <Samples 'digits-train': 1437x64, 10 classes>
     """
+    from sklearn.datasets import load_digits  # takes longer to load than the rest of this package
+    from sklearn.model_selection import train_test_split
+
     pixels, labels = load_digits(return_X_y=True)
     pixels = (pixels - pixels.mean()) / pixels.std()
     samples = Samples(

@@ -69,7 +69,9 @@ class Ross:
         atom = radius == 0.0
         if atom.any():
             near[atom] = multiplicity(points)[atom]
-            neighbors[atom] = multiplicity(np.column_stack((points, codes)))[atom]
+            neighbors[atom] = multiplicity(np.column_stack((points, codes.astype(np.float64))))[
+                atom
+            ]
         terms = psi(neighbors) - psi(shared) - psi(near)
         return float(np.mean(terms) + digamma(len(points)))
 

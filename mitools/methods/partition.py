@@ -53,7 +53,7 @@ class AdaptivePartition:
         # Ranks over n in (0, 1): equal values share the middle of their ranks.
         ranks = (np.column_stack([rankdata(x[:, 0]), rankdata(y[:, 0])]) - 0.5) / n
         margins = np.sort(ranks, axis=0)
-        limits = {size: chi2.isf(self.significance, size - 1) for size in (4, 16)}
+        limits = {size: float(chi2.isf(self.significance, size - 1)) for size in (4, 16)}
         total, open_cells = 0.0, [(ranks, np.zeros(2), 1.0)]
         while open_cells:
             inside, corner, side = open_cells.pop()

@@ -1,0 +1,98 @@
+"""What is known to mislead a method, looked for in the data and in its answer."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mitools._typing import FloatArray
+
+# Enough rows to see what the whole sample is like, few enough to cost nothing beside an estimate.
+_ROWS = 10_000
+_REPEATED = 0.25
+_DEPENDENCE = 0.5
+_SCALES = 30.0
+# At three quarters of the ceiling KSG is about 7% short: the table in docs/pitfalls.md.
+_CEILING = 0.75
+
+
+def cautions(method: Any, value: float, samples: Mapping[str, FloatArray]) -> tuple[str, ...]:
+    """Return a sentence for every reason to distrust the value; which ones, the method knows."""
+    known: frozenset[str] = getattr(method, "cautions", frozenset())
+    found: list[str] = []
+    if "ties" in known:
+        found += [note for name, rows in samples.items() for note in _ties(name, rows)]
+    if "scales" in known and getattr(method, "scale", None) is None:
+        found += _scales(samples)
+    if "dependence" in known:
+        found += _dependence(samples)
+    if "saturation" in known:
+        found += _saturation(method, value, len(next(iter(samples.values()))))
+    if value == -math.inf and hasattr(method, "base_rate"):
+        found.append(
+            "a forecast gave probability 0 to a label that occurred, so the bound is -inf; "
+            "use Predictive(..., base_rate=0.01) or a model that hedges"
+        )
+    return tuple(found)
+
+
+def _ties(name: str, rows: FloatArray) -> list[str]:
+    some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _ROWS)).astype(np.int64)]
+    if len(some) < 2:
+        return []
+    if (some == some[0]).all():
+        return [f"{name} is constant: no method can learn from it, and it has no density"]
+    distinct = min(len(np.unique(column)) for column in some.T)
+    repeated = 1.0 - distinct / len(some)
+    if repeated < _REPEATED:
+        return []
+    return [
+        f"{name} repeats values ({repeated:.0%} of them occurred before), but the method assumes a "
+        "density; use PlugIn or another discrete method, Ross, GaoMixed or MesnerShalizi"
+    ]
+
+
+def _scales(samples: Mapping[str, FloatArray]) -> list[str]:
+    spread = np.concatenate([rows.std(axis=0) for rows in samples.values()])
+    spread = spread[spread > 0.0]
+    if len(spread) < 2 or spread.max() < _SCALES * spread.min():
+        return []
+    return [
+        f"columns differ {spread.max() / spread.min():.0f}-fold in standard deviation, and "
+        "distances see only the widest; use scale='std' or scale='rank'"
+    ]
+
+
+def _dependence(samples: Mapping[str, FloatArray]) -> list[str]:
+    memory = sorted((_lag_correlation(rows) for rows in samples.values()), reverse=True)
+    shared = memory[0] * memory[min(1, len(memory) - 1)]
+    if shared < _DEPENDENCE:
+        return []
+    worth = (1.0 - shared) / (1.0 + shared)
+    return [
+        f"successive rows are correlated ({shared:.2f}), so n samples are worth about "
+        f"{worth:.0%} as many; take every m-th row, or shuffle rows that were merely sorted"
+    ]
+
+
+def _lag_correlation(rows: FloatArray) -> float:
+    """Return the largest correlation of a column with itself one row later; 0 for few rows."""
+    some = rows[:_ROWS]
+    if len(some) < 20:
+        return 0.0
+    some = some - some.mean(axis=0)
+    size = (some**2).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        memory = (some[1:] * some[:-1]).sum(axis=0) / size
+    return float(np.nanmax(np.where(size > 0.0, memory, 0.0)))
+
+
+def _saturation(method: Any, value: float, n: int) -> list[str]:
+    ceiling = method.ceiling(n)
+    if n < 20 or value < _CEILING * ceiling:
+        return []
+    return [
+        f"{value:.2f} nats is near the most that n={n} samples can show ({ceiling:.2f}), so the "
+        "truth is probably larger; use more samples, LNC, or GaussianCopula if it fits"
+    ]

@@ -8,9 +8,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from mitools.data import Samples
-from mitools.pruning.synaptic_flow import flow_slopes
 from mitools.pruning.scoring import canonical, precise, undisturbed
 from mitools.pruning.selection import Scores
+from mitools.pruning.synaptic_flow import flow_slopes
 
 
 @dataclass(frozen=True)

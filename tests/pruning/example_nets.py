@@ -1,5 +1,7 @@
 """Small networks of every awkward kind, and data for them."""
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -69,7 +71,7 @@ def plain(widths=(6, 8, 5, 3), *, bias=True, seed=0, dtype=torch.float32):
     with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(seed)
         layers = [nn.Flatten()]
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in itertools.pairwise(widths):
             layers += [nn.Linear(inputs, outputs, bias=bias, dtype=dtype), nn.ReLU()]
         return nn.Sequential(*layers[:-1])
 

@@ -13,7 +13,8 @@ def by_sorting(scores, keep, among=None):
     entries = []
     for name, score in scores.items():
         allowed = torch.ones_like(score, dtype=torch.bool) if among is None else among[name]
-        for i, (s, a) in enumerate(zip(score.flatten().tolist(), allowed.flatten().tolist())):
+        rows = zip(score.flatten().tolist(), allowed.flatten().tolist(), strict=True)
+        for i, (s, a) in enumerate(rows):
             if a:
                 entries.append((name, i, s))
     best = {(name, i) for name, i, _ in sorted(entries, key=lambda e: -e[2])[:keep]}
@@ -109,7 +110,7 @@ def test_what_is_not_a_candidate_never_stays():
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_scores_that_are_not_finite_name_the_layer(bad, scope):
     scores = {"fine": torch.ones(2), "conv3.weight": torch.tensor([1.0, bad])}
-    with pytest.raises(ValueError, match="1 of the 2 scores of 'conv3.weight'"):
+    with pytest.raises(ValueError, match=r"1 of the 2 scores of 'conv3\.weight'"):
         top_k(scores, 1, scope)
     among = {"fine": torch.tensor([True, True]), "conv3.weight": torch.tensor([True, False])}
     assert top_k(scores, 1, scope, among=among)["fine"].tolist() == [True, False]

@@ -4,7 +4,7 @@ from example_nets import NETS, Residual, convolutional, plain, samples
 from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from mitools.models import lenet_300_100, mlp, prunable
+from mitools.models import mlp, prunable
 from mitools.pruning import Iterative, OneShot, SynFlow, prune
 from mitools.pruning import synaptic_flow as flow_module
 
@@ -48,14 +48,14 @@ def test_rounds_prevent_the_collapse_of_a_layer():
     assert once.nonzeros == often.nonzeros
 
 
-def test_kept_weights_of_lenet_lie_on_paths():
-    # 10 to 11 of 26,620 do not where biases feed the flow.
-    model = lenet_300_100()
-    mask = prune(model, None, Iterative(SynFlow(), rounds=100), density=0.1)
-    w1, w2, w3 = (mask[name] for name in mask)
-    assert mask.nonzeros == 26_620
-    assert not w1[~w2.any(0)].any() and not w2[:, ~w1.any(1)].any()
-    assert not w2[~w3.any(0)].any() and not w3[:, ~w2.any(1)].any()
+def test_a_unit_that_only_its_bias_feeds_carries_no_flow():
+    model = plain()
+    with torch.no_grad():
+        model[1].weight[2] = 0.0
+        model[1].bias[2] = 5.0
+    scores = scores_of(model, (6,))
+    assert not scores["3.weight"][:, 2].any()
+    assert scores["3.weight"][:, 3].all()
 
 
 def deep_chain(depth, gain, bias=False):
@@ -103,7 +103,7 @@ def test_a_chain_beyond_the_range_of_float64_is_scored_exactly(gain):
         torch.testing.assert_close(far[name], near[name] * ratio, rtol=1e-12, atol=0)
 
 
-def test_a_residual_ladder_beyond_the_range_of_float64_is_scored_exactly(monkeypatch):
+def test_a_residual_ladder_beyond_the_range_of_float64_is_scored_exactly():
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         far = Ladder(60, 2.0**30).double()

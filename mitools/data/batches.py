@@ -119,7 +119,8 @@ def as_batches(
     if isinstance(data, Samples | DataLoader):
         return Batches(data, batch_size, argument, seed)
     if isinstance(data, Dataset) or is_map(data):
-        check_not_empty(data, argument)
+        if not isinstance(data, IterableDataset):
+            check_not_empty(data, argument)
         return Batches(DataLoader(data, batch_size), batch_size, argument, seed)
     return Batches(data, batch_size, argument, seed)
 
@@ -246,6 +247,8 @@ def _collated(collate: Any, items: list[Any], argument: str) -> Any:
             f"{argument} must hold tensors, arrays or numbers; collating its samples failed with: "
             f"{error}. Images want a transform to tensors."
         ) from error
+    except RuntimeError as error:
+        raise ValueError(_unequal(argument, error)) from None
 
 
 def _joined(batches: Iterable[tuple[Tensor, Tensor]], limit: int | None, argument: str) -> Samples:
@@ -259,8 +262,12 @@ def _joined(batches: Iterable[tuple[Tensor, Tensor]], limit: int | None, argumen
     try:
         inputs, targets = (torch.cat(parts)[:limit] for parts in zip(*read, strict=True))
     except RuntimeError as error:
-        raise ValueError(
-            f"{argument}'s batches must have inputs of one shape; joining them failed with: "
-            f"{error}. Pad or crop the inputs to one size."
-        ) from None
+        raise ValueError(_unequal(argument, error)) from None
     return Samples(inputs, targets)
+
+
+def _unequal(argument: str, error: RuntimeError) -> str:
+    return (
+        f"{argument}'s inputs must have one shape, and its targets too; joining them failed with: "
+        f"{error}. Pad or crop the inputs to one size."
+    )

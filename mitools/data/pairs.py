@@ -98,6 +98,7 @@ def _as_tensor(values: Any, name: str, *, floating: bool = False) -> Tensor:
 
 
 def check_not_empty(data: Any, argument: str) -> None:
+    """Raise ValueError where a data set holds nothing."""
     if len(data) == 0:
         raise ValueError(
             f"{argument} must hold at least one sample; its data set is empty. "

@@ -171,15 +171,15 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
             indices = torch.as_tensor(np.asarray(list(indices)))
         if indices.dtype == torch.bool and indices.shape == (len(self),):
             return indices.nonzero().flatten().to(self.inputs.device)
+        if indices.numel() == 0:
+            raise ValueError(
+                f"indices must select at least one of the {len(self)} samples; got none. "
+                "Is the selection too narrow?"
+            )
         if indices.ndim != 1 or not _is_integer(indices):
             raise ValueError(
                 f"indices must be integers in one dimension, or {len(self)} booleans; "
                 f"got {_looks(indices)}. Flatten them?"
-            )
-        if len(indices) == 0:
-            raise ValueError(
-                f"indices must select at least one of the {len(self)} samples; got none. "
-                "Is the selection too narrow?"
             )
         low, high = (int(end) for end in indices.aminmax())
         if low < -len(self) or high >= len(self):

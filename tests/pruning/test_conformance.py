@@ -1,0 +1,166 @@
+import pytest
+import torch
+from conformance import (
+    CHECKS,
+    check_exact_count,
+    check_model_is_untouched,
+    check_nested,
+    check_no_global_randomness,
+    check_reads_no_data,
+)
+from example_nets import NETS
+
+from mitools.pruning import SNIP, Iterative, Magnitude, OneShot, Random, SynFlow, prune
+from mitools.pruning.pruners import Pruner
+
+DATA_FREE = [
+    OneShot(Random(seed=3)),
+    OneShot(Magnitude()),
+    OneShot(Random(seed=3), scope="layer"),
+    Iterative(Magnitude(), rounds=3, scope="layer"),
+    OneShot(SynFlow()),
+    Iterative(SynFlow(), rounds=7),
+]
+ONE_RANKING = [
+    OneShot(Random(seed=3), scope="layer"),
+    OneShot(Magnitude()),
+    OneShot(SNIP(), scope="layer"),
+    OneShot(SNIP()),
+    OneShot(SynFlow()),
+]
+EVERY = [*DATA_FREE, OneShot(SNIP()), Iterative(SNIP(batches=2), rounds=3)]
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("pruner", EVERY, ids=repr)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_conformance(check, pruner, net):
+    check(pruner, NETS[net])
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("pruner", DATA_FREE, ids=repr)
+def test_data_free_pruners_never_open_the_loader(pruner, net):
+    check_reads_no_data(pruner, NETS[net])
+
+
+@pytest.mark.parametrize("pruner", ONE_RANKING, ids=repr)
+def test_nested(pruner):
+    check_nested(pruner, NETS["batch norm"])
+
+
+class KeepsTies:
+    """A threshold where a selection should be."""
+
+    def mask(self, model, loader, density, names):
+        from mitools.pruning import Mask
+
+        weights = {n: p.detach().abs() for n, p in model.named_parameters() if n in names}
+        flat = torch.cat([w.flatten() for w in weights.values()])
+        if density == 0:
+            return Mask.zeros_like(weights)
+        last = flat.sort(descending=True).values[max(round(density * len(flat)), 1) - 1]
+        return Mask({n: w >= last for n, w in weights.items()})
+
+
+class LeavesTraces(KeepsTies):
+    def mask(self, model, loader, density, names):
+        model.train()
+        model(loader.inputs[:4])
+        return super().mask(model, loader, density, names)
+
+
+class DrawsGlobally:
+    def mask(self, model, loader, density, names):
+        weights = {n: torch.rand_like(p) for n, p in model.named_parameters() if n in names}
+        from mitools.pruning import Mask, top_k
+
+        keep = round(density * sum(w.numel() for w in weights.values()))
+        return Mask(top_k(weights, keep))
+
+
+@pytest.mark.parametrize(("check", "wrong"), [
+    (CHECKS[1], KeepsTies()),
+    (check_model_is_untouched, LeavesTraces()),
+    (check_no_global_randomness, DrawsGlobally()),
+    (check_reads_no_data, OneShot(SNIP())),
+])  # fmt: skip
+def test_the_checks_reject_wrong_pruners(check, wrong):
+    assert isinstance(wrong, Pruner)
+    with pytest.raises(AssertionError), torch.random.fork_rng([]):
+        check(wrong, NETS["batch norm"])
+
+
+def test_a_third_partys_pruner_passes():
+    check_exact_count(OneShot(Magnitude()), NETS["plain"])
+
+
+class TestPrune:
+    def test_default_pruner_needs_no_data(self):
+        model, _ = NETS["plain"]()
+        assert prune(model, density=0.5).pruner == Iterative(SynFlow(), rounds=100)
+
+    def test_a_score_is_no_pruner(self):
+        model, data = NETS["plain"]()
+        with pytest.raises(TypeError, match=r"pruner must be a value.*Try OneShot\(SNIP"):
+            prune(model, data, SNIP(), density=0.5)
+        with pytest.raises(TypeError, match=r"pruner must be a value"):
+            prune(model, data, OneShot, density=0.5)
+        with pytest.raises(TypeError, match=r"score must be a value"):
+            OneShot("snip")
+
+    def test_checkpoint_is_for_those_that_resume(self, tmp_path):
+        model, data = NETS["plain"]()
+        with pytest.raises(TypeError, match=r"checkpoint must be None for OneShot"):
+            prune(model, data, OneShot(SNIP()), density=0.5, checkpoint=tmp_path)
+
+    def test_biases_and_norms_take_part_when_asked(self):
+        model, data = NETS["batch norm"]()
+        mask = prune(model, data, OneShot(SNIP()), density=0.5, biases=True, norms=True)
+        assert {"1.weight", "1.bias", "0.bias", "6.bias"} < set(mask)
+        assert mask.nonzeros == round(0.5 * mask.size)
+
+    def test_unknown_names(self):
+        model, data = NETS["plain"]()
+        with pytest.raises(ValueError, match=r"it has none called 9\.weight"):
+            OneShot(SNIP()).mask(model, data, 0.5, ("9.weight",))
+
+    def test_progress_goes_to_stderr(self, capsys):
+        model, data = NETS["plain"]()
+        prune(model, data, Iterative(SynFlow(), rounds=3), density=0.5, progress=True)
+        out, err = capsys.readouterr()
+        assert out == "" and "pruning" in err
+
+    @pytest.mark.parametrize("rounds", [0, -3])
+    def test_rounds_must_be_positive(self, rounds):
+        with pytest.raises(ValueError, match="rounds must be at least 1"):
+            Iterative(SynFlow(), rounds=rounds)
+
+
+def test_random_masks():
+    model, _ = NETS["plain"]()
+    a, b = (prune(model, None, OneShot(Random(seed)), density=0.5) for seed in (0, 1))
+    assert a != b
+    # A parameter's draw does not depend on which others take part.
+    names = ("1.weight", "3.weight")
+    both = Random(0).scores(model, None, names)
+    assert torch.equal(both["3.weight"], Random(0).scores(model, None, names[1:])["3.weight"])
+    assert not torch.equal(both["1.weight"].flatten()[:40], both["3.weight"].flatten()[:40])
+
+
+def test_schedule_is_a_power_of_the_density_not_a_fraction():
+    from mitools.pruning.pruners import geometric_counts
+
+    assert geometric_counts(10_000, 0.0001, 4) == [1000, 100, 10, 1]
+    assert geometric_counts(100, 0.0, 3) == [0, 0, 0]
+    assert geometric_counts(100, 1.0, 3) == [100, 100, 100]
+
+
+def test_pruned_torch_modules_are_pruned_further():
+    from torch.nn.utils import prune as torch_prune
+
+    model, data = NETS["plain"]()
+    torch_prune.l1_unstructured(model[1], "weight", amount=0.5)
+    model(data.inputs)
+    mask = prune(model, data, Iterative(SNIP(), rounds=3), density=0.3)
+    assert mask.nonzeros == round(0.3 * mask.size)

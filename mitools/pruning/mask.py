@@ -12,16 +12,8 @@ from torch import Tensor, nn
 from mitools._typing import BoolArray
 from mitools._validation import MaskError
 from mitools.models import prunable
+from mitools.pruning import formats, paths
 from mitools.pruning.binary import as_bool, blocks
-from mitools.pruning.formats import (
-    read,
-    renamed,
-    to_nni,
-    to_numpy,
-    to_open_lth,
-    to_synflow,
-    to_torch_prune,
-)
 from mitools.pruning.mask_files import is_mask_file, load_mask, save_mask
 from mitools.pruning.names import fit, paired, places
 from mitools.results import LayerCount
@@ -174,7 +166,7 @@ class Mask(Mapping[str, Tensor]):
     def ones_like(
         cls, like: nn.Module | Mapping[str, Tensor], names: Iterable[str] | None = None
     ) -> Self:
-        """Return the mask that keeps everything: all that is prunable in a model, or these names."""
+        """Return the mask that keeps everything: all that is prunable, or these names."""
         return cls._filled(like, names, True)
 
     @classmethod
@@ -228,11 +220,11 @@ class Mask(Mapping[str, Tensor]):
         if isinstance(given, (str, os.PathLike)) and is_mask_file(given):
             given = cls.load(given)
         if not isinstance(given, Mask):
-            tensors, source = read(given, model)
+            tensors, source = formats.read(given, model)
             return cls._owning(tensors, source=source)
         if model is None:
             return given
-        tensors = renamed(given, model)
+        tensors = formats.renamed(given, model)
         if tensors.keys() == given.keys():
             return given
         return given._owning(
@@ -243,25 +235,11 @@ class Mask(Mapping[str, Tensor]):
             source=given.source,
         )
 
-    def to_torch_prune(self, model: nn.Module) -> nn.Module:
-        """Return a copy of the model that carries this mask as ``torch.nn.utils.prune`` does."""
-        return to_torch_prune(self, model)
-
-    def to_open_lth(self) -> dict[str, Tensor]:
-        """Return what open_lth keeps in ``mask.pth``: name of the tensor -> 0/1 integers."""
-        return to_open_lth(self)
-
-    def to_synflow(self) -> dict[str, Tensor]:
-        """Return Synaptic-Flow's buffers, for ``load_state_dict(..., strict=False)``."""
-        return to_synflow(self)
-
-    def to_nni(self) -> dict[str, dict[str, Tensor]]:
-        """Return NNI's nested masks: name of the module -> {"weight": 0/1 floats}."""
-        return to_nni(self)
-
-    def to_numpy(self) -> dict[str, BoolArray]:
-        """Return boolean arrays by name, copied."""
-        return to_numpy(self)
+    to_torch_prune = formats.to_torch_prune
+    to_open_lth = formats.to_open_lth
+    to_synflow = formats.to_synflow
+    to_nni = formats.to_nni
+    to_numpy = formats.to_numpy
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the mask with its provenance as safetensors: the whole file, or none.
@@ -332,6 +310,14 @@ class Mask(Mapping[str, Tensor]):
     def check_fits(self, model: nn.Module) -> None:
         """Raise `MaskError`, listing every mismatch, unless the mask fits the model."""
         fit(self._tensors, model)
+
+    def on_path(self, model: nn.Module, example_input: Any) -> Self:
+        """Return the mask of the kept weights that lie on a path from input to output.
+
+        See `mitools.pruning.paths.on_path`.
+        """
+        tensors = paths.on_path(self._tensors, model, example_input)
+        return self._owning(tensors, fingerprint=self.fingerprint, source="on a path")
 
     def __and__(self, other: object) -> Self:
         return self._combined(other, torch.logical_and)

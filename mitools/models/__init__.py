@@ -1,16 +1,31 @@
 """Networks to prune, and what one asks of any network: its prunable weights, their identity."""
 
 from mitools.models.copies import copied, reinitialized
-from mitools.models.identity import fingerprint, tensors_of
+from mitools.models.identity import (
+    check_finite,
+    check_materialized,
+    digest,
+    fingerprint,
+    tensors_of,
+)
 from mitools.models.networks import lenet5, lenet_300_100, mlp
 from mitools.models.parameters import Prunable, prunable
-from mitools.models.randomness import seeded, stream
+from mitools.models.randomness import (
+    generator_states,
+    seeded,
+    set_generator_states,
+    stream,
+)
 from mitools.models.tensor_files import load_tensors, save_tensors
 
 __all__ = [
     "Prunable",
+    "check_finite",
+    "check_materialized",
     "copied",
+    "digest",
     "fingerprint",
+    "generator_states",
     "lenet5",
     "lenet_300_100",
     "load_tensors",
@@ -19,6 +34,7 @@ __all__ = [
     "reinitialized",
     "save_tensors",
     "seeded",
+    "set_generator_states",
     "stream",
     "tensors_of",
 ]

@@ -139,6 +139,7 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
 
         Examples
         --------
+        >>> from mitools.data import digits
         >>> train, test = digits().split(0.8, 0.2, seed=0)
         >>> len(train), len(test)
         (1438, 359)

@@ -128,7 +128,7 @@ def masked_outputs(model: nn.Module, mask: Mask, samples: Samples, batch_size: i
     with _evaluating(model), torch.no_grad(), masked(model, mask):
         for inputs, _ in as_batches(samples, batch_size=batch_size):
             inputs = inputs.to(device=device, dtype=dtype if inputs.is_floating_point() else None)
-            outputs = model(inputs)
+            outputs = _run(model, inputs)
             if not isinstance(outputs, torch.Tensor) or len(outputs) != len(inputs):
                 raise ValueError(
                     "model must return one tensor with a row for each input; got "
@@ -142,6 +142,16 @@ def masked_outputs(model: nn.Module, mask: Mask, samples: Samples, batch_size: i
             "infinite. Does it overflow in its dtype? Try model.double()."
         )
     return stacked
+
+
+def _run(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    try:
+        return model(inputs)
+    except (RuntimeError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"loader must give inputs that the model accepts; it refused a batch of shape "
+            f"{tuple(inputs.shape)} and dtype {inputs.dtype}: {error}"
+        ) from error
 
 
 def class_scores(outputs: FloatArray, classes: int) -> FloatArray:

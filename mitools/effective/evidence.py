@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from mitools.data import Samples
 from mitools.mask_information import counting
 from mitools.models import fingerprint, reinitialized
-from mitools.pruning.mask import Mask
+from mitools.pruning import Mask, Pruner
+from mitools.pruning.written import pruner_of
 from mitools.results import Estimate
 
 
@@ -74,6 +75,11 @@ def untouched_weights(
     In this order: the ones given as `init`; the model's own, if their fingerprint is the one that
     the mask remembers of its initial weights; else freshly drawn ones, because the model's present
     weights may have been trained.
+
+    Raises
+    ------
+    ValueError
+        If init does not fit the model, or the model's modules cannot draw fresh weights.
     """
     if isinstance(init, nn.Module):
         return init, *_named("those given as init", init, mask)
@@ -93,6 +99,16 @@ def _named(description: str, model: nn.Module, mask: Mask) -> tuple[str, bool]:
     if mask.fingerprint is None or fingerprint(model) != mask.fingerprint:
         return description, False
     return f"{description}, which the mask was made from", True
+
+
+def remembered_pruner(mask: Mask) -> Pruner | None:
+    """Return the pruner that the mask names, read back from its repr if it came from a file."""
+    if not isinstance(mask.pruner, str):
+        return mask.pruner
+    try:
+        return pruner_of(mask.pruner)
+    except ValueError:
+        return None  # made by a pruner that is not ours
 
 
 def check_finite(model: nn.Module) -> None:

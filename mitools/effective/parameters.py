@@ -14,6 +14,7 @@ from mitools.effective.evidence import (
     Evidence,
     MaskInformation,
     check_finite,
+    remembered_pruner,
     untouched_weights,
 )
 from mitools.effective.resampled import ResampledMasks
@@ -101,8 +102,16 @@ def peff(
     mask.check_fits(model)
     samples = None if loader is None else samples_of(loader)
     unseen = None if heldout is None else samples_of(heldout, argument="heldout")
-    untouched, weights, original = untouched_weights(model, mask, init, seed)
-    methods = _chosen(method, mask, samples, unseen, original)
+    untouched, weights, original = model, "none needed", False
+    obstacle: tuple[str, ...] = ()
+    if samples is not None or method is not None:
+        try:
+            untouched, weights, original = untouched_weights(model, mask, init, seed)
+        except ValueError as error:
+            if method is not None or init is not None:
+                raise
+            obstacle = (f"only counting, for want of weights that no data has touched: {error}",)
+    methods = [Counting()] if obstacle else _chosen(method, mask, samples, unseen, original)
     evidence = Evidence(
         model=untouched,
         mask=mask,
@@ -130,7 +139,7 @@ def peff(
         excluded=tuple(f"{name} ({reason})" for name, reason in excluded.items()),
         source=mask.source,
         weights=weights,
-        notes=(*traced, *_advice(methods, mask, samples, original)),
+        notes=(*obstacle, *traced, *_advice(methods, mask, samples, original)),
     )
 
 
@@ -156,9 +165,8 @@ def _chosen(
 
 def _inexpensive(mask: Mask) -> bool:
     """Return whether the mask knows its pruner, and that pruner trains nothing."""
-    if mask.pruner is None or isinstance(mask.pruner, str):
-        return False
-    return getattr(mask.pruner, "training", None) is None
+    pruner = remembered_pruner(mask)
+    return pruner is not None and getattr(pruner, "training", None) is None
 
 
 def _random_bounds(methods: Sequence[MaskInformation]) -> int:
@@ -202,7 +210,7 @@ def _advice(
     """Say what would make the bounds tighter."""
     notes = []
     if not any(isinstance(how, ResampledMasks) for how in methods):
-        if mask.pruner is None or isinstance(mask.pruner, str):
+        if remembered_pruner(mask) is None:
             notes.append("tighter from above: method=ResampledMasks(pruner) runs the pruner again")
         elif not original:
             notes.append("tighter from above: pass the mask's initial weights as init=")

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from mitools._typing import BoolArray
 from mitools.data import Bootstrap, FreshNoise, Resampling, Samples
 from mitools.effective.decoding import LabelNoiseDecoding, knows_noise
-from mitools.effective.evidence import Evidence
+from mitools.effective.evidence import Evidence, remembered_pruner
 from mitools.mask_information import QUANTITY, independent_code
 from mitools.pruning import Mask, Pruner
 from mitools.results import Estimate
@@ -75,12 +75,13 @@ class ResampledMasks:
         return self._coded(masks, drawn, scheme, evidence)
 
     def _pruner(self, evidence: Evidence) -> Pruner:
-        pruner = self.pruner or evidence.mask.pruner
-        if pruner is None or isinstance(pruner, str):
+        pruner = self.pruner or remembered_pruner(evidence.mask)
+        if pruner is None:
+            named = evidence.mask.pruner
             raise ValueError(
-                "pruner must be a pruner value for ResampledMasks, because the mask "
-                f"{'names none' if pruner is None else f'only names one ({pruner})'}. "
-                "Pass ResampledMasks(pruner=...)."
+                "pruner must be given to ResampledMasks, because the mask "
+                f"{'names none' if named is None else f'names one that is not of mitools: {named}'}"
+                ". Pass ResampledMasks(pruner=...)."
             )
         return pruner
 
@@ -107,7 +108,9 @@ class ResampledMasks:
             found.append(self._decoded(masks, drawn, quantity, evidence))
         return tuple(found)
 
-    def _decoded(self, masks: Sequence[Mask], drawn: list[Samples], evidence: Evidence) -> Estimate:
+    def _decoded(
+        self, masks: Sequence[Mask], drawn: list[Samples], quantity: str, evidence: Evidence
+    ) -> Estimate:
         """Mean over data sets of what each mask tells about its own noise."""
         decoder = LabelNoiseDecoding()
         values = np.array(

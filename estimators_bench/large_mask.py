@@ -1,0 +1,62 @@
+"""Seconds and memory of `peff`, by counting and decoding, on a mask of a hundred million weights.
+
+    python -m estimators_bench.large_mask [--weights 100000000]
+
+Memory is the growth of the peak resident set during the call, as a multiple of the mask's own.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mitools.data import Samples, SymmetricFlips
+from mitools.effective import peff
+from mitools.models import fingerprint
+from mitools.pruning import Mask
+
+
+def main() -> None:
+    """Build a wide network and a random mask, ask once, print one line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", type=int, default=100_000_000)
+    width = round(parser.parse_args().weights ** 0.5)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2))
+    inputs = torch.randn(64, width)
+    samples = SymmetricFlips(0.5).apply(Samples(inputs, torch.zeros(64).long(), classes=2), seed=0)
+    mask = Mask(
+        {
+            n: torch.empty(w.shape, dtype=torch.bool).bernoulli_(0.1)
+            for n, w in model.named_parameters()
+            if w.dim() > 1
+        }
+    )
+    mask = mask.with_provenance(fingerprint=fingerprint(model))
+    model(inputs[:1])  # what torch itself allocates on first use is not the question
+    _forget_peak()
+    before, start = _peak(), time.perf_counter()
+    answer = peff(model, mask, samples)
+    seconds, grown = time.perf_counter() - start, _peak() - before
+    print(answer)
+    print(
+        f"\n{mask.size:,} weights: {seconds:.1f} s; peak memory grew by {grown / 1e6:.0f} MB, "
+        f"{grown / mask.size:.2f} x the mask's {mask.size / 1e6:.0f} MB"
+    )
+
+
+def _forget_peak() -> None:
+    """Let the peak resident set start again from what is resident now (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> int:
+    """Return the peak resident set, in bytes (Linux)."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+if __name__ == "__main__":
+    main()

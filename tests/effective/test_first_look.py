@@ -1,0 +1,47 @@
+"""The published first look: an MLP that memorises random labels, and what its masks know of them."""
+
+import pytest
+
+from mitools.data import gaussian
+from mitools.effective import Counting, LabelNoiseDecoding, ResampledMasks, peff
+from mitools.models import mlp
+from mitools.pruning import IMP, SNIP, MagnitudeAfterTraining, OneShot, prune
+from mitools.training import SGD, Training
+
+TRAINING = Training(epochs=60, batch_size=64, optimizer=SGD(lr=0.1, momentum=0.9))
+
+
+@pytest.fixture(scope="module")
+def answers():
+    samples = gaussian(500, 50, 2, seed=0)
+    model = mlp([50, 100, 100, 2], seed=0)
+    methods = (Counting(), LabelNoiseDecoding(), ResampledMasks(datasets=8, jobs=2))
+    pruners = {
+        "snip": OneShot(SNIP()),
+        "after": MagnitudeAfterTraining(TRAINING),
+        "imp": IMP(TRAINING),
+    }
+    return {
+        name: peff(model, prune(model, samples, pruner, density=0.2), samples, methods)
+        for name, pruner in pruners.items()
+    }
+
+
+@pytest.mark.slow
+def test_trained_masks_carry_more_than_masks_at_initialisation(answers):
+    """theory: coding upper bounds order IMP > magnitude after training > SNIP at 20% density."""
+    upper = {name: answer.upper.value for name, answer in answers.items()}
+    assert upper["snip"] < upper["after"] < upper["imp"]
+
+
+@pytest.mark.slow
+def test_noise_decoding_sees_imp_and_not_snip(answers):
+    assert answers["imp"].lower.value > 40
+    assert answers["imp"].lower.limit > 40
+    assert answers["snip"].lower.value < 3
+
+
+@pytest.mark.slow
+def test_bounds_do_not_cross(answers):
+    for answer in answers.values():
+        assert answer.lower.limit <= answer.upper.limit

@@ -1,0 +1,317 @@
+"""peff: known answers, negative controls, foreign models, and input that cannot be used."""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from mitools import Mask, peff, prune
+from mitools._validation import FileFormatError, MaskError
+from mitools.data import AdditiveNoise, Samples, SymmetricFlips, digits, gaussian
+from mitools.effective import Counting, GeneralisationGap, LabelNoiseDecoding, ResampledMasks
+from mitools.models import mlp
+from mitools.pruning import SNIP, Iterative, Magnitude, OneShot, Random, SynFlow
+from mitools.results import EffectiveParameters
+
+DATA_FREE = {
+    "random": OneShot(Random(seed=3)),
+    "magnitude": OneShot(Magnitude()),
+    "synflow": Iterative(SynFlow(), rounds=10),
+}
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return SymmetricFlips(0.3).apply(digits(train=True).take(range(400)), seed=0)
+
+
+@pytest.fixture
+def model():
+    return mlp([64, 24, 10], seed=0)
+
+
+def last_layer(model):
+    return [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+
+
+# ---- negative controls ----
+
+
+@pytest.mark.parametrize("name", DATA_FREE)
+def test_masks_that_never_saw_the_data_know_exactly_nothing(name, model, noisy):
+    mask = prune(model, noisy, DATA_FREE[name], density=0.2)
+    answer = peff(model, mask, noisy)
+    assert answer.upper.value == 0.0
+    assert answer.upper.limit == 0.0
+    assert answer.point is not None and answer.point.value == 0.0
+    assert answer.lower.limit <= 0.0
+    assert answer.plain().low == answer.plain().high == mask.nonzeros
+
+
+def test_decoder_finds_nothing_in_data_free_masks_as_often_as_promised(noisy):
+    limits = []
+    for seed in range(40):
+        model = mlp([64, 24, 10], seed=seed)
+        mask = prune(model, noisy, OneShot(Random(seed=seed)), density=0.2)
+        answer = peff(model, mask, noisy, LabelNoiseDecoding())
+        limits.append(answer.bounds[0].limit)
+    assert np.mean(np.array(limits) > 0) <= 0.05
+
+
+def test_a_pruner_that_peeks_is_not_taken_for_data_free(model, noisy):
+    mask = prune(model, noisy, OneShot(SNIP()), density=0.2)
+    answer = peff(model, mask, noisy, ResampledMasks(datasets=4))
+    assert answer.upper.value > 0
+
+
+# ---- a known answer: the mask is the label noise ----
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Keep weight (label, i) of a linear layer: the mask spells out the labels."""
+
+    def mask(self, model, loader, density, names):
+        kept = nn.functional.one_hot(loader.targets, 2).T.bool()
+        return Mask({names[0]: kept})
+
+
+def lookup(n=128, seed=0):
+    samples = Samples(torch.eye(n), torch.zeros(n, dtype=torch.int64), classes=2)
+    noisy = SymmetricFlips(0.5).apply(samples, seed=seed)
+    model = nn.Linear(n, 2, bias=False)
+    nn.init.ones_(model.weight)
+    return model, noisy
+
+
+def test_mask_that_spells_out_n_fair_bits_has_n_log_2():
+    model, noisy = lookup()
+    mask = prune(model, noisy, Lookup(), density=0.5)
+    answer = peff(model, mask, noisy)
+    truth = 128 * math.log(2)
+    assert 0.9 * truth < answer.lower.value <= truth + 1e-9
+    assert answer.lower.limit <= truth
+    # The code of independent weights pays for both copies of each bit: at most twice the truth,
+    # and a little for learning the probabilities from 15 masks.
+    assert truth <= answer.upper.value < 2.2 * truth
+
+
+def test_bounds_hold_over_repetitions_of_the_lookup_task():
+    truth = 32 * math.log(2)
+    for seed in range(10):
+        model, noisy = lookup(32, seed)
+        mask = prune(model, noisy, Lookup(), density=0.5)
+        answer = peff(model, mask, noisy, [Counting(), LabelNoiseDecoding(), ResampledMasks()])
+        assert answer.lower.limit <= truth <= answer.upper.limit
+
+
+# ---- what comes in ----
+
+
+def test_three_forms_of_the_data_give_one_answer(model):
+    samples = digits(train=True).take(range(100))
+    mask = prune(model, samples, OneShot(Random(seed=0)), density=0.5)
+    forms = [
+        samples,
+        TensorDataset(samples.inputs, samples.targets),
+        DataLoader(TensorDataset(samples.inputs, samples.targets), batch_size=32),
+        (samples.inputs.numpy(), samples.targets.numpy()),
+        (samples.inputs, samples.targets),
+    ]
+    texts = {peff(model, mask, form).to_json() for form in forms}
+    assert len(texts) == 1
+
+
+def test_shuffled_loader_over_noisy_samples_keeps_labels_and_noise_together(model, noisy):
+    mask = prune(model, noisy, OneShot(Random(seed=0)), density=0.5)
+    one = peff(model, mask, DataLoader(noisy, 64, shuffle=True), LabelNoiseDecoding())
+    two = peff(model, mask, noisy, LabelNoiseDecoding())
+    assert one.bounds[0].value == pytest.approx(two.bounds[0].value, abs=1e-6)
+
+
+def test_mask_none_reads_the_mask_from_the_model(model):
+    nn.utils.prune.random_unstructured(last_layer(model), "weight", amount=0.5)
+    assert peff(model).nonzeros == 120
+    zeros = mlp([64, 24, 10], seed=0)
+    prune(zeros, None, OneShot(Magnitude()), density=0.25).apply_(zeros)
+    answer = peff(zeros)
+    assert answer.nonzeros == round(0.25 * answer.size)
+    assert "zero" in answer.source
+
+
+def test_answer_survives_a_file(model, noisy, tmp_path):
+    mask = prune(model, noisy, OneShot(SNIP()), density=0.2)
+    answer = peff(model, mask, noisy, heldout=digits(train=False))
+    answer.save(tmp_path / "answer.json")
+    assert EffectiveParameters.load(tmp_path / "answer.json") == answer
+
+
+def test_same_arguments_same_answer_and_nothing_is_touched(model, noisy):
+    mask = prune(model, noisy, OneShot(SNIP()), density=0.2)
+    before = copy.deepcopy(model.state_dict())
+    model.train()
+    state = torch.get_rng_state()
+    first = peff(model, mask, noisy, heldout=digits(train=False))
+    assert first == peff(model, mask, noisy, heldout=digits(train=False))
+    assert torch.equal(state, torch.get_rng_state())
+    assert model.training
+    assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+# ---- which weights ----
+
+
+def test_trained_weights_are_never_used_for_a_bound(model, noisy):
+    mask = prune(model, noisy, OneShot(SNIP()), density=0.2)
+    trained = copy.deepcopy(model)
+    with torch.no_grad():
+        last_layer(trained).weight.add_(1.0)
+    assert "drawn afresh" in peff(trained, mask, noisy).weights
+    assert "drawn afresh" in peff(model, Mask(dict(mask)), noisy).weights
+    given = peff(trained, mask, noisy, init=model)
+    assert given.bounds == peff(model, mask, noisy).bounds
+    assert "which the mask was made from" in given.weights
+    assert given.bounds == peff(trained, mask, noisy, init=model.state_dict()).bounds
+
+
+def test_pruner_that_did_not_make_the_mask_is_found_out(model, noisy):
+    mask = prune(model, noisy, OneShot(Random(seed=0)), density=0.2)
+    with pytest.raises(ValueError, match="must be the one that made the mask"):
+        peff(model, mask, noisy, ResampledMasks(OneShot(Random(seed=1))))
+
+
+# ---- other models ----
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(64, 64)
+        self.second = nn.Linear(64, 64)
+        self.second.weight = self.first.weight
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.second(torch.relu(self.first(x)))))
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.block = nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Linear(4, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.stem(x.view(-1, 1, 8, 8))))
+        x = x + torch.relu(self.block(x))
+        return self.head(x.mean((2, 3)))
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.head(self.layer(x.view(-1, 8, 8)).mean(1))
+
+
+@pytest.mark.parametrize("build", [Tied, Residual, Attention])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_foreign_models(build, dtype, noisy):
+    torch.manual_seed(0)
+    model = build().to(dtype)
+    for pruner in (OneShot(SNIP()), OneShot(Random(seed=0))):
+        mask = prune(model, noisy, pruner, density=0.3)
+        answer = peff(model, mask, noisy, heldout=digits(train=False))
+        assert answer.nonzeros == round(0.3 * answer.size)
+        assert answer.lower.limit <= answer.upper.limit
+        assert math.isfinite(answer.lower.value)
+
+
+def test_tied_weights_count_once():
+    assert peff(Tied(), Mask.ones_like(Tied())).size == 64 * 64 + 640
+
+
+def test_regression(model):
+    torch.manual_seed(0)
+    inputs = torch.randn(200, 5)
+    noisy = AdditiveNoise(0.5).apply(Samples(inputs, inputs.sum(1, keepdim=True)), seed=0)
+    net = mlp([5, 16, 1], seed=0)
+    mask = prune(net, noisy, OneShot(SNIP()), density=0.3)
+    answer = peff(net, mask, noisy)
+    assert answer.lower.limit <= answer.upper.limit
+    assert any("Decoding" in bound.method for bound in answer.bounds)
+
+
+def test_legal_extremes(model, noisy):
+    for density in (0.0, 1.0):
+        mask = prune(model, noisy, OneShot(SNIP()), density=density)
+        answer = peff(model, mask, noisy)
+        assert answer.nonzeros == density * answer.size
+        assert answer.upper.value == pytest.approx(0.0, abs=1e-9)
+        assert answer.lower.value <= answer.upper.value
+
+
+# ---- input that cannot be used ----
+
+
+def spoiled(model):
+    with torch.no_grad():
+        last_layer(model).weight[0, 0] = math.nan
+    return model
+
+
+def misfit(model):
+    return Mask({"elsewhere.weight": torch.ones(3, 3, dtype=torch.bool)})
+
+
+@pytest.mark.parametrize(
+    "call, kind, message",
+    [
+        (lambda m, s: peff(m, misfit(m), s), MaskError, "elsewhere.weight"),
+        (lambda m, s: peff(m, {"fc1.weight": torch.full((24, 64), 0.5)}, s), MaskError, "0"),
+        (lambda m, s: peff(nn.ReLU(), None, s), ValueError, "prun"),
+        (lambda m, s: peff(nn.LazyLinear(3), None, s), ValueError, "initialised|lazy|uninitial"),
+        (lambda m, s: peff(spoiled(m), None, s), ValueError, "NaN"),
+        (lambda m, s: peff(m, None, []), ValueError, "loader"),
+        (lambda m, s: peff(m, None, DataLoader([torch.ones(64)] * 3)), ValueError, "loader"),
+        (lambda m, s: peff(m, None, s, confidence=1.0), ValueError, "confidence"),
+        (lambda m, s: peff(m, None, s, init={"a": torch.ones(1)}), ValueError, "init must hold"),
+        (lambda m, s: peff(m, None, s, GeneralisationGap()), ValueError, "heldout must be given"),
+        (lambda m, s: peff(m, None, s, ResampledMasks()), ValueError, "pruner must be"),
+        (lambda m, s: peff(m, None, None, LabelNoiseDecoding()), ValueError, "label noise"),
+        (
+            lambda m, s: peff(mlp([64, 5, 3], seed=0), None, s, LabelNoiseDecoding()),
+            ValueError,
+            "an output for each of the 10 classes",
+        ),
+    ],
+    ids=range(13),
+)
+def test_bad_input_is_named(call, kind, message, model, noisy):
+    with pytest.raises(kind, match=message):
+        call(model, noisy)
+
+
+def test_data_of_another_width_are_named(model):
+    samples = gaussian(20, 7, 2, seed=0)
+    with pytest.raises(ValueError, match="inputs"):
+        peff(model, None, samples, LabelNoiseDecoding())
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"not a mask at all" * 10])
+def test_files_that_hold_no_mask(content, model, tmp_path):
+    path = tmp_path / "mask.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError):
+        peff(model, path)

@@ -11,20 +11,25 @@ from mitools.pruning.random import Random
 from mitools.pruning.selection import Scores, top_k
 from mitools.pruning.snip import SNIP
 from mitools.pruning.synflow import SynFlow
+from mitools.pruning.trained import IMP, MagnitudeAfterTraining, Ticket
 
 PRUNERS: dict[str, Pruner] = {
     "random": OneShot(Random()),
     "magnitude": OneShot(Magnitude()),
     "snip": OneShot(SNIP()),
     "synflow": Iterative(SynFlow(), rounds=100),
+    "magnitude-after-training": MagnitudeAfterTraining(),
+    "imp": IMP(),
 }
 """Names for the command line. The library itself never looks a pruner up."""
 
 __all__ = [
+    "IMP",
     "PRUNERS",
     "SNIP",
     "Iterative",
     "Magnitude",
+    "MagnitudeAfterTraining",
     "Mask",
     "OneShot",
     "Pruner",
@@ -32,6 +37,7 @@ __all__ = [
     "Score",
     "Scores",
     "SynFlow",
+    "Ticket",
     "prune",
     "top_k",
 ]

@@ -77,7 +77,7 @@ class OneShot:
 
     def mask(self, model: nn.Module, loader: Any, density: float, names: Sequence[str]) -> Mask:
         """Return the mask that keeps exactly ``round(density * size)`` weights."""
-        keep = count_kept(check_density(density), _size(model, names))
+        keep = count_kept(check_density(density), size_of(model, names))
         return Mask(top_k(self.score.scores(model, loader, names), keep, self.scope))
 
 
@@ -122,7 +122,7 @@ class Iterative:
         progress: bool = False,
     ) -> Mask:
         """Return the mask that keeps exactly ``round(density * size)`` weights."""
-        size = _size(model, names)
+        size = size_of(model, names)
         counts = list(decreasing(geometric_counts(size, density, self.rounds), size))
         kept, mask = None, Mask.ones_like(parameters_named(model, names))
         pruned = copied(model)
@@ -217,7 +217,8 @@ def prune(
     )
 
 
-def _size(model: nn.Module, names: Sequence[str]) -> int:
+def size_of(model: nn.Module, names: Sequence[str]) -> int:
+    """Return how many weights the named parameters have."""
     return sum(parameter.numel() for parameter in parameters_named(model, names).values())
 
 

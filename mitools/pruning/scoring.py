@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,26 +11,44 @@ from mitools.models import seeded, tensors_of
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, one thread and seeded randomness inside; everything as before outside.
+def reproducibly() -> Iterator[None]:
+    """Compute on one CPU thread, and with cuDNN's repeatable algorithms, inside.
 
-    The flags are set directly, module by module, so that no overridden ``train`` method runs. One
-    thread makes sums come out the same on every machine; a mask must not depend on the number of
-    cores.
+    Sums then come in one order, so a mask does not depend on the number of cores.
+    """
+    threads = torch.get_num_threads()
+    cudnn: Any = torch.backends.cudnn
+    flags = cudnn.deterministic, cudnn.benchmark
+    try:
+        torch.set_num_threads(1)
+        cudnn.deterministic, cudnn.benchmark = True, False
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = flags
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and seeded randomness inside; everything as before outside.
+
+    The flags are set directly, module by module, so that no overridden ``train`` method runs.
     """
     modes = [(module, module.training) for module in model.modules()]
-    threads = torch.get_num_threads()
     devices = {parameter.device for parameter in model.parameters()}
-    with seeded(0, devices), torch.inference_mode(False), torch.enable_grad():
+    with (
+        reproducibly(),
+        seeded(0, devices),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
         try:
-            torch.set_num_threads(1)
             for module, _ in modes:
                 module.training = False
             yield
         finally:
             for module, training in modes:
                 module.training = training
-            torch.set_num_threads(threads)
 
 
 def state_of_model(model: nn.Module) -> dict[str, Tensor]:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from mitools.data import as_batches
 from mitools.pruning.scoring import canonical, fitting, precise, state_of_model, undisturbed
 from mitools.pruning.selection import Scores
+from mitools.training import loss_of
+from mitools.training.losses import check_targets
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,10 @@ class SNIP:
             points = 0
             for inputs, targets in islice(as_batches(loader), self.batches):
                 outputs = functional_call(model, state, (fitting(inputs, model),))
-                loss = _loss(outputs, targets.to(outputs.device))
+                targets = targets.to(outputs.device)
+                loss_of_outputs = loss_of("auto", targets)
+                check_targets(loss_of_outputs, outputs, targets)
+                loss = loss_of_outputs(outputs, targets)
                 slopes = torch.autograd.grad(
                     loss, list(weights.values()), allow_unused=True, materialize_grads=True
                 )
@@ -67,9 +71,3 @@ class SNIP:
                     total[name] += slope * len(targets)
                 points += len(targets)
         return {name: total[name] / points * weights[name].detach() for name in names}
-
-
-def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    if targets.is_floating_point():
-        return F.mse_loss(outputs, targets.to(outputs.dtype))
-    return F.cross_entropy(outputs, targets)

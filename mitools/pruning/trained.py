@@ -1,0 +1,280 @@
+"""Pruners that train: what is small after training was not needed."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from mitools.models import copied, prunable, tensors_of
+from mitools.pruning.levels import Levels
+from mitools.pruning.magnitude import Magnitude
+from mitools.pruning.mask import Mask
+from mitools.pruning.pruners import decreasing, geometric_counts, size_of
+from mitools.pruning.scoring import reproducibly
+from mitools.pruning.selection import Scope, check_density, check_scope, count_kept, top_k
+from mitools.training import Training, TrainState, state_of, train
+from mitools.training.state import put_
+
+PathLike = str | Path
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """What a pruner that trains found: the masks, and the weights to go on from.
+
+    Parameters
+    ----------
+    levels : tuple of Mask
+        The mask after each level; the last one is the answer.
+    start : TrainState
+        Where to train the pruned network from: pass it to `mitools.training.train` with the mask.
+    trained : dict of str to Tensor
+        Parameters and buffers after the last training, whose magnitudes decided.
+    """
+
+    levels: tuple[Mask, ...]
+    start: TrainState
+    trained: dict[str, Tensor]
+
+    @property
+    def mask(self) -> Mask:
+        """The mask of the last level."""
+        return self.levels[-1]
+
+    def apply_(self, model: nn.Module) -> nn.Module:
+        """Give the model the weights of `start`, pruned ones exactly 0, in place."""
+        put_(model, self.start.model, "ticket")
+        return self.mask.apply_(model)
+
+
+@dataclass(frozen=True)
+class MagnitudeAfterTraining:
+    """Train the dense network, keep its largest weights, at their trained values.
+
+    Parameters
+    ----------
+    training : Training
+        How.
+    scope : {"global", "layer"}
+        Whether weights compete across all parameters, or only within their own.
+    """
+
+    training: Training = Training()
+    scope: Scope = "global"
+
+    def __post_init__(self) -> None:
+        _check_training(self.training)
+        check_scope(self.scope)
+
+    def mask(
+        self,
+        model: nn.Module,
+        loader: Any,
+        density: float,
+        names: Sequence[str],
+        *,
+        progress: bool = False,
+        checkpoint: PathLike | None = None,
+    ) -> Mask:
+        """Return the mask that keeps exactly ``round(density * size)`` weights."""
+        return self.run(
+            model, loader, density, names, progress=progress, checkpoint=checkpoint
+        ).mask
+
+    def run(
+        self,
+        model: nn.Module,
+        loader: Any,
+        density: float,
+        names: Sequence[str] | None = None,
+        *,
+        progress: bool = False,
+        checkpoint: PathLike | None = None,
+    ) -> Ticket:
+        """Return the mask and the trained weights, to be fine-tuned from; see `IMP.run`."""
+        names = tuple(prunable(model)) if names is None else tuple(names)
+        keep = count_kept(check_density(density), size_of(model, names))
+        with reproducibly():
+            trained = copied(model)
+            levels = Levels(checkpoint, self, [keep], model, loader)
+            train(
+                trained, loader, self.training, progress=progress, checkpoint=levels.training_at(1)
+            )
+            mask = Mask(top_k(Magnitude().scores(trained, None, names), keep, self.scope))
+            levels.save(1, mask)
+        start = state_of(trained)
+        return Ticket((mask,), start, start.model)
+
+
+@dataclass(frozen=True)
+class IMP:
+    """Iterative magnitude pruning: train, drop the smallest survivors, rewind the rest, repeat.
+
+    Each level starts from the same point k of the same training, of which everything is restored:
+    weights, batch-norm statistics, the optimiser's state, the schedule and the order of the data.
+    Runs on one CPU thread, so that the mask does not depend on the machine's number of cores.
+
+    Parameters
+    ----------
+    training : Training
+        How each level is trained.
+    rate : float in (0, 1)
+        Share of the survivors that each level drops, rounded up; as many levels as it takes. The
+        last one drops just what leaves the density asked for.
+    rounds : int, optional
+        A number of levels instead of a rate; the density then falls by the same factor in each.
+    rewind_steps : int
+        k: optimiser steps from the initial weights to the point that survivors go back to. 0 is
+        the initialisation itself.
+    scope : {"global", "layer"}
+        Whether weights compete across all parameters, or only within their own.
+
+    References
+    ----------
+    Frankle and Carbin, *The lottery ticket hypothesis*, arXiv 1803.03635; Frankle et al., *Linear
+    mode connectivity and the lottery ticket hypothesis*, arXiv 1912.05671, for rewinding to k.
+    """
+
+    training: Training = Training()
+    rate: float = 0.2
+    rounds: int | None = None
+    rewind_steps: int = 0
+    scope: Scope = "global"
+
+    def __post_init__(self) -> None:
+        _check_training(self.training)
+        check_scope(self.scope)
+        if not 0.0 < self.rate < 1.0:
+            raise ValueError(f"rate must lie between 0 and 1; got {self.rate!r}. 0.2 is usual.")
+        if self.rounds is not None and self.rounds < 1:
+            raise ValueError(f"rounds must be at least 1, or None; got {self.rounds!r}.")
+        if self.rewind_steps < 0:
+            raise ValueError(f"rewind_steps must be at least 0; got {self.rewind_steps!r}.")
+
+    def counts(self, size: int, density: float) -> tuple[int, ...]:
+        """Return the number of survivors after each level.
+
+        Examples
+        --------
+        >>> IMP(rate=0.2).counts(266_200, density=0.4)
+        (212960, 170368, 136294, 109035, 106480)
+        """
+        target = count_kept(check_density(density), size)
+        if self.rounds is not None:
+            return tuple(decreasing(geometric_counts(size, density, self.rounds), size))
+        counts, left = [], size
+        while left > target:
+            # Rounded first: 0.07 * 100 comes out above 7, and its ceiling would be 8.
+            left = max(left - math.ceil(round(self.rate * left, 9)), target) if target else 0
+            counts.append(left)
+        return tuple(counts)
+
+    def mask(
+        self,
+        model: nn.Module,
+        loader: Any,
+        density: float,
+        names: Sequence[str],
+        *,
+        progress: bool = False,
+        checkpoint: PathLike | None = None,
+    ) -> Mask:
+        """Return the mask that keeps exactly ``round(density * size)`` weights."""
+        return self.run(
+            model, loader, density, names, progress=progress, checkpoint=checkpoint
+        ).mask
+
+    def run(
+        self,
+        model: nn.Module,
+        loader: Any,
+        density: float,
+        names: Sequence[str] | None = None,
+        *,
+        progress: bool = False,
+        checkpoint: PathLike | None = None,
+    ) -> Ticket:
+        """Return the masks of all levels, and the point that survivors are rewound to.
+
+        Parameters
+        ----------
+        model : nn.Module
+            At its initial weights; not changed.
+        loader : DataLoader, Dataset, `Samples`, or pair
+            The training data.
+        density : float in [0, 1]
+            The share of the weights that stays.
+        names : sequence of str, optional
+            Parameters that take part; None: what `mitools.models.prunable` names.
+        progress : bool
+            Whether to show bars of levels and steps on stderr.
+        checkpoint : path of a directory, optional
+            Where finished levels and the training under way are kept; the same call goes on.
+
+        Raises
+        ------
+        ValueError
+            If training ends before `rewind_steps`, or the checkpoint is of another run.
+        """
+        names = tuple(prunable(model)) if names is None else tuple(names)
+        counts = self.counts(size_of(model, names), density)
+        with reproducibly():
+            levels = Levels(checkpoint, self, counts, model, loader)
+            trained = copied(model)
+            start = self._start(trained, loader, levels)
+            masks = levels.load()
+            todo = range(len(masks), len(counts))
+            if not todo and masks:  # all done before; only the trained weights are missing
+                todo, masks = [len(masks) - 1], masks[:-1]
+            for level in _bar(todo, len(counts), progress):
+                mask = masks[-1] if masks else None
+                train(
+                    trained,
+                    loader,
+                    self.training,
+                    mask=mask,
+                    start=start,
+                    progress=progress,
+                    checkpoint=levels.training_at(level + 1),
+                )
+                scores = Magnitude().scores(trained, None, names)
+                masks.append(Mask(top_k(scores, counts[level], self.scope, among=mask)))
+                levels.save(level + 1, masks[-1])
+        full = Mask.ones_like(Magnitude().scores(model, None, names))
+        return Ticket(tuple(masks or [full]), start, _copies(trained))
+
+    def _start(self, model: nn.Module, loader: Any, levels: Levels) -> TrainState:
+        """Train to the point of rewinding, and return it."""
+        if self.rewind_steps == 0:
+            return state_of(model)
+        path = levels.training_at(0)
+        history = train(model, loader, self.training, steps=self.rewind_steps, checkpoint=path)
+        start = history.state
+        if start is None or start.step < self.rewind_steps or start.epoch >= self.training.epochs:
+            done = 0 if start is None else start.step
+            raise ValueError(
+                f"rewind_steps must leave something to train; got {self.rewind_steps}, and "
+                f"training ends after {done} steps. Rewind to fewer, or train for more epochs."
+            )
+        return start
+
+
+def _bar(todo: Iterable[int], total: int, progress: bool) -> "tqdm[int]":
+    done = total - len(list(todo))
+    return tqdm(todo, "levels", total, initial=done, unit="level", disable=not progress)
+
+
+def _copies(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors_of(model).items()}
+
+
+def _check_training(training: object) -> None:
+    if not isinstance(training, Training):
+        raise TypeError(
+            f"training must be a Training value; got {training!r}. For instance "
+            "Training(epochs=20)."
+        )

@@ -1,6 +1,7 @@
 """Discrete variables: entropies of counts, corrected for the symbols that were not seen."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -78,6 +79,9 @@ class Grassberger:
     ----------
     year : {2003, 1988}
         Which of the two.
+    sampling : {"multinomial", "poisson"}
+        The papers' log n suits a number of samples that is itself Poisson; for n fixed in advance
+        psi(n) takes its place, which removes most of the bias that is left.
 
     References
     ----------
@@ -87,9 +91,11 @@ class Grassberger:
 
     sense: ClassVar[Sense] = "point"
     year: Literal[2003, 1988] = 2003
+    sampling: Literal["multinomial", "poisson"] = "multinomial"
 
     def __post_init__(self) -> None:
         checked_choice("year", self.year, (2003, 1988))
+        checked_choice("sampling", self.sampling, ("multinomial", "poisson"))
 
     def entropy_of_counts(self, counts: IntArray, cells: float) -> float:
         """H in nats, from the counts of the symbols seen."""
@@ -99,7 +105,8 @@ class Grassberger:
             tail = sign / 2 * (digamma((counts + 1) / 2) - digamma(counts / 2))
         else:
             tail = sign / (counts * (counts + 1.0))
-        return math.log(n) - math.fsum(counts * (digamma(counts) + tail)) / n
+        all_samples = digamma(n) if self.sampling == "multinomial" else math.log(n)
+        return float(all_samples) - math.fsum(counts * (digamma(counts) + tail)) / n
 
     entropy = _counts.entropy
     mutual_information = _counts.mutual_information
@@ -169,10 +176,11 @@ class JamesStein:
         if self.symbols is not None:
             checked_count("symbols", self.symbols)
 
-    def entropy(self, x: FloatArray) -> float:
-        """H(X) in nats; the rows of x are symbols."""
-        whole = symbols(x, self.symbols)
-        return _shrunk_entropy(whole, _intensity(whole))
+    def entropy_of_counts(self, counts: IntArray, cells: float) -> float:
+        """H in nats, from the counts of the symbols seen and the number that could be."""
+        return _shrunk_entropy(counts, cells, _intensity(counts, cells))
+
+    entropy = _counts.entropy
 
     def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
         """I(X; Y) in nats, of the shrunk joint table."""
@@ -182,34 +190,39 @@ class JamesStein:
         """I(X; Y | Z) in nats, of the shrunk joint table."""
         a, b, c = (symbols(rows, self.symbols) for rows in (x, y, z))
         whole = joined(a, b, c)
-        terms = (joined(a, c), joined(b, c), whole, c)
-        ac, bc, abc, only = (_shrunk_entropy(part, _intensity(whole)) for part in terms)
+        parts = (joined(a, c), joined(b, c), whole, c)
+        ac, bc, abc, only = _shrunk_entropies(parts, whole)
         return ac + bc - abc - only
 
     def multi_information(self, variables: tuple[FloatArray, ...]) -> float:
         """I(X1; ...; Xm) in nats, of the shrunk joint table."""
         parts = [symbols(rows, self.symbols) for rows in variables]
         whole = joined(*parts)
-        shrink = _intensity(whole)
-        return sum(_shrunk_entropy(part, shrink) for part in parts) - _shrunk_entropy(whole, shrink)
+        *margins, together = _shrunk_entropies([*parts, whole], whole)
+        return sum(margins) - together
 
 
-def _intensity(whole: Symbols) -> float:
+def _shrunk_entropies(parts: Sequence[Symbols], whole: Symbols) -> list[float]:
+    """Return the entropies of margins of the shrunk joint table."""
+    shrink = _intensity(whole.counts, whole.cells)
+    return [_shrunk_entropy(part.counts, part.cells, shrink) for part in parts]
+
+
+def _intensity(counts: IntArray, cells: float) -> float:
     """Return lambda, the share of the uniform law, for the joint table."""
-    p = whole.counts / len(whole.codes)
-    spread = float(p @ p)
-    # Written with p - 1/m squared, the unseen cells would have to be listed.
-    distance = spread - 1.0 / whole.cells
-    n = len(whole.codes)
+    n = int(counts.sum())
+    concentration = float((counts / n) @ (counts / n))
+    # sum (1/m - p)^2 over all cells, unseen ones included, without listing them
+    distance = concentration - 1.0 / cells
     if n == 1 or distance <= 0.0:
         return 1.0
-    return min(1.0, (1.0 - spread) / ((n - 1) * distance))
+    return min(1.0, (1.0 - concentration) / ((n - 1) * distance))
 
 
-def _shrunk_entropy(part: Symbols, shrink: float) -> float:
+def _shrunk_entropy(counts: IntArray, cells: float, shrink: float) -> float:
     """Return the entropy of a margin whose law is the uniform one with weight `shrink`."""
-    uniform = shrink / part.cells
-    q = uniform + (1.0 - shrink) * part.counts / len(part.codes)
-    unseen = part.cells - part.kinds
+    uniform = shrink / cells
+    q = uniform + (1.0 - shrink) * counts / counts.sum()
+    unseen = cells - len(counts)
     rest = -unseen * uniform * math.log(uniform) if unseen and uniform else 0.0
     return -math.fsum(q * np.log(q)) + rest

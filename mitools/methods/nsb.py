@@ -75,8 +75,9 @@ def _log_weight(grid: FloatArray, sizes: IntArray, often: IntArray, cells: float
     n = float(sizes @ often)
     weight = _log_rising(b, sizes[:, None]).T @ often - _log_rising(cells * b, n)
     slope = cells * polygamma(1, cells * b + 1.0) - polygamma(1, b + 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):  # rounding can take the far tail below 0
-        return weight + np.where(slope > 0.0, np.log(slope), -np.inf) + grid
+    # Where b is large the two terms cancel; their difference has this expansion.
+    far = ((1.0 - 1.0 / cells) / 2 - (1.0 - 1.0 / cells**2) / (6 * b)) / b**2
+    return weight + np.log(np.where(b > 1e4, far, slope)) + grid
 
 
 def _log_rising(start: FloatArray, steps: IntArray | float) -> FloatArray:

@@ -20,8 +20,13 @@ def without_trace(loader: Any, source: Any, seed: int) -> Iterator[Any]:
     found = [getattr(owner, "generator", None) for owner in owners]
     owned = {id(g): g for g in found if isinstance(g, torch.Generator)}
     generators = [torch.default_generator, *owned.values()]
-    start = torch.Generator().manual_seed(derived_seed(seed, "loader"))
-    ours = [start.get_state(), *(g.get_state() for g in owned.values())]
+    # A generator that the loader owns starts from its seed and ours: else every epoch of a
+    # training, which passes its own seed, would come in the same order.
+    starts = [torch.Generator().manual_seed(derived_seed(seed, "loader"))]
+    for g in owned.values():
+        purpose = derived_seed(seed, "loader", g.initial_seed())
+        starts.append(torch.Generator(g.device).manual_seed(purpose))
+    ours = [start.get_state() for start in starts]
     iterator: Iterator[Any] | None = None
     while True:
         theirs = [g.get_state() for g in generators]

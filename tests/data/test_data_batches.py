@@ -237,8 +237,7 @@ def test_passes_are_equal_shuffled_and_move_no_generator(make, own):
     torch.manual_seed(2)
     assert collected(batches) == first == collected(as_batches(make(generator)))
     assert sorted(first[0]) == ALL and first[0] != ALL
-    if generator is None:
-        assert collected(as_batches(loader, seed=1)) != first
+    assert collected(as_batches(loader, seed=1)) != first
 
 
 def test_draws_between_batches_are_the_callers_own():

@@ -69,8 +69,9 @@ def load_tensors(
     """
     path = Path(path)
     with path.open("rb") as file:
-        start = file.read(4)
-    if start[:1] == b"\x80" or start == b"PK\x03\x04":
+        start = file.read(9)
+    # The length that begins safetensors may begin like a pickle, but a brace follows it.
+    if start[8:] != b"{" and start.startswith((b"\x80", b"PK\x03\x04")):
         raise FileFormatError(
             f"path must be a {kind} file (safetensors); {path.name} is a pickle or a torch.save "
             "archive, which could run code and is never opened here. Read it with "

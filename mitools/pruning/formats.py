@@ -30,6 +30,8 @@ def read(given: Any, model: nn.Module | None) -> tuple[Tensors, str]:
     FileFormatError
         If a file is corrupt or would run code.
     """
+    if isinstance(given, nn.Module):
+        given, model = None, given
     named, source = _named(given, model)
     tensors = {name: as_bool(name, named.pop(name)) for name in list(named)}
     return (tensors if model is None else renamed(tensors, model)), source
@@ -56,8 +58,6 @@ def renamed(tensors: Mapping[str, Tensor], model: nn.Module) -> Tensors:
 
 
 def _named(given: Any, model: nn.Module | None) -> tuple[dict[str, Any], str]:
-    if isinstance(given, nn.Module):
-        given, model = None, given
     if given is None:
         if model is None:
             raise MaskError(f"a mask, or a model that carries one, is needed; got neither. {_CURE}")

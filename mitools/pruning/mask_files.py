@@ -29,8 +29,10 @@ def read_file(path: str | os.PathLike[str]) -> tuple[Any, str]:
     """
     path = Path(path)
     with path.open("rb") as file:
-        start = file.read(8)
-    if start.startswith(b"\x93NUMPY") or (start.startswith(b"PK") and not _is_torch(path)):
+        start = file.read(9)
+    if start[8:] == b"{":  # after its length, whose first byte may be that of a pickle
+        reader, kind = _safetensors, "safetensors file"
+    elif start.startswith(b"\x93NUMPY") or (start.startswith(b"PK") and not _is_torch(path)):
         reader, kind = _numpy, "NumPy file"
     elif start.startswith((b"PK", b"\x80")):
         reader, kind = _torch, "torch file"
@@ -112,7 +114,11 @@ def _numpy(path: Path) -> Any:
     if isinstance(content, np.ndarray):
         return content
     with content:
-        return {name: content[name] for name in content.files}
+        arrays = {name: content[name] for name in content.files}
+    odd = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if odd:
+        raise ValueError(f"{', '.join(odd)} no array")
+    return arrays
 
 
 def _torch(path: Path) -> Any:

@@ -10,8 +10,19 @@ from conformance import (
 )
 from example_nets import NETS
 
-from mitools.pruning import SNIP, Iterative, Magnitude, OneShot, Random, SynFlow, prune
-from mitools.pruning.pruners import Pruner
+from mitools.pruning import (
+    IMP,
+    SNIP,
+    Iterative,
+    Magnitude,
+    MagnitudeAfterTraining,
+    OneShot,
+    Pruner,
+    Random,
+    SynFlow,
+    prune,
+)
+from mitools.training import SGD, Training
 
 DATA_FREE = [
     OneShot(Random(seed=3)),
@@ -28,7 +39,14 @@ ONE_RANKING = [
     OneShot(SNIP()),
     OneShot(SynFlow()),
 ]
-EVERY = [*DATA_FREE, OneShot(SNIP()), Iterative(SNIP(batches=2), rounds=3)]
+QUICK = Training(epochs=2, batch_size=8, optimizer=SGD(lr=0.05, momentum=0.9))
+EVERY = [
+    *DATA_FREE,
+    OneShot(SNIP()),
+    Iterative(SNIP(batches=2), rounds=3),
+    MagnitudeAfterTraining(QUICK),
+    IMP(QUICK, rate=0.5, rewind_steps=2),
+]
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from mitools.data import Batches, Samples, as_batches, samples_of
 from mitools.data.seeds import derived_seed
@@ -50,19 +50,19 @@ def passes_over(
     Samples and pairs of arrays are held on the device and shuffled here. A data loader is used as
     it is, with its own batches and shuffling; other data sets get a shuffling one.
     """
-    if isinstance(data, Batches):
-        data = data.source
-    root = data
-    while isinstance(root, Subset):
-        root = root.dataset
-    known = isinstance(root, Dataset) and not isinstance(root, Samples | TensorDataset)
-    if isinstance(data, DataLoader) or _is_list_of_batches(data):
-        return _Loaded(data, seed, device, dtype)
-    if isinstance(root, IterableDataset):
-        return _Loaded(DataLoader(data, batch_size), seed, device, dtype)
-    if known and not isinstance(data, tuple | list):
-        return _Loaded(DataLoader(data, batch_size, shuffle=True), seed, device, dtype)
-    return _Held(samples_of(data, argument="data"), batch_size, seed, device, dtype)
+    data = data.source if isinstance(data, Batches) else data
+    source = as_batches(data, batch_size=batch_size, argument="data").source
+    if isinstance(source, DataLoader) and source is not data:  # made for a data set
+        dataset = root = source.dataset
+        while isinstance(root, Subset):
+            root = root.dataset
+        if isinstance(root, TensorDataset):
+            source = samples_of(dataset, argument="data")
+        elif not isinstance(dataset, IterableDataset):
+            source = DataLoader(dataset, batch_size, shuffle=True)
+    if isinstance(source, Samples):
+        return _Held(source, batch_size, seed, device, dtype)
+    return _Loaded(source, seed, device, dtype)
 
 
 class _Held:
@@ -124,8 +124,3 @@ class _Loaded:
 
     def describe(self) -> str:
         return f"{type(self._loader).__name__} of {self.steps} batches"
-
-
-def _is_list_of_batches(data: Any) -> bool:
-    """Tell [(inputs, targets), …] from the pair [inputs, targets]."""
-    return isinstance(data, list) and not all(hasattr(part, "shape") for part in data)

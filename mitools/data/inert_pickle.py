@@ -9,7 +9,6 @@ import pickletools
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -215,7 +214,7 @@ def _built(target: Any, state: Any) -> Any:
 def _array(raw: Any, shape: Any, *, fortran: bool) -> NDArray[np.uint8]:
     data = raw.encode("latin-1") if isinstance(raw, str) else raw
     shape = tuple(_kind(size, int) for size in _kind(shape, tuple))
-    if fortran or min(shape, default=0) < 0 or prod(shape) != len(data):
+    if fortran or min(shape, default=0) < 0:
         raise ValueError(f"an array of shape {shape} has {len(data):,} bytes")
     return np.frombuffer(data, np.uint8).reshape(shape)
 

@@ -7,6 +7,7 @@ from torch.utils.data import (
     DataLoader,
     Dataset,
     IterableDataset,
+    RandomSampler,
     SequentialSampler,
     Subset,
     SubsetRandomSampler,
@@ -177,9 +178,10 @@ def test_a_sampler_that_leaves_some_out_is_obeyed():
 
 
 def test_a_sampler_that_repeats_drops_the_law():
-    heavy = WeightedRandomSampler([1.0] * N, 200)
-    read = samples_of(DataLoader(noisy(), 8, sampler=heavy))
-    assert len(read) == 200 and aligned(read) and read.noise is None
+    samples = noisy()
+    for heavy in (WeightedRandomSampler([1.0] * N, 200), RandomSampler(samples, replacement=True)):
+        read = samples_of(DataLoader(samples, 8, sampler=heavy))
+        assert len(read) == len(heavy) and aligned(read) and read.noise is None
 
 
 def test_a_collate_function_that_reshapes_inputs_keeps_the_noise():
@@ -189,6 +191,8 @@ def test_a_collate_function_that_reshapes_inputs_keeps_the_noise():
     def relabel(items):
         return torch.stack([x for x, _ in items]), torch.zeros(len(items), dtype=torch.int64)
 
+    batch, _ = next(iter(as_batches(DataLoader(noisy(), 8, collate_fn=flat))))
+    assert batch.shape == (8, 2)
     read = samples_of(DataLoader(noisy(), 8, shuffle=True, collate_fn=flat), limit=9)
     assert read.inputs.shape == (9, 2) and aligned(read) and read.noise == LAW
     changed = samples_of(DataLoader(noisy(), 8, collate_fn=relabel))

@@ -57,6 +57,7 @@ def test_labels_of_any_integer_type_become_int64(dtype):
         ({"targets": torch.zeros(())}, r"at least one sample"),
         ({"inputs": torch.full((4, 2), torch.inf)}, r"inputs must be finite; 4 of 4 .* index 0"),
         ({"inputs": torch.tensor([[0.0], [0.0], [-torch.inf], [0.0]])}, r"the first at index 2"),
+        ({"inputs": torch.tensor([[0.0], [torch.inf], [0.0], [0.0]])}, r"1 of 4 .* index 1"),
         ({"inputs": torch.zeros(0, 2)}, r"inputs must hold at least one sample"),
         ({"clean": torch.zeros(3, dtype=torch.int64)}, r"clean must have the shape and dtype"),
         ({"clean": torch.zeros(4)}, r"clean must have the shape and dtype"),
@@ -192,6 +193,10 @@ def test_gaussian_inputs_and_labels_are_independent_streams():
     samples = gaussian(4_000, 5, classes=4, seed=0)
     assert samples.clean.unique().tolist() == [0] and samples.noise == SymmetricFlips(0.75)
     assert torch.equal(gaussian(4_000, 5, classes=4, seed=0).inputs, samples.inputs)
+    assert torch.equal(gaussian(4_000, 5, classes=4, seed=0).targets, samples.targets)
+    for other in (gaussian(4_000, 5, classes=4, seed=1), samples.noise.apply(samples, seed=0)):
+        agree = float((other.targets == samples.targets).double().mean())
+        assert abs(agree - 0.25) < 4 * (0.1875 / 4_000) ** 0.5
     counts = samples.targets.bincount(minlength=4).double()
     assert float(((counts - 1_000) ** 2 / 1_000).sum()) < 16.3  # chi-square, 3 d.o.f., 99.9%
     x = samples.inputs.double()

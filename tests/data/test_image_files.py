@@ -309,7 +309,9 @@ def write_jpegs(root: Path, size=(32, 32), **changes) -> None:
     packed = []
     for i in range(5):
         buffer = io.BytesIO()
-        Image.new("RGB", size, (50 * i, 100, 200)).save(buffer, "JPEG", quality=95)
+        picture = Image.new("RGB", size, (50 * i, 100, 200))
+        picture.paste((0, 0, 0), (0, 0, size[0], size[1] // 2))  # the upper half is black
+        picture.save(buffer, "JPEG", quality=95)
         packed.append(buffer.getvalue())
     arrays = {
         "jpeg": np.frombuffer(b"".join(packed), np.uint8),
@@ -332,7 +334,11 @@ def test_jpegs(tmp_path):
     train, test = cifar10(tmp_path), cifar10(tmp_path, train=False)
     assert train.targets.tolist() == [1, 2, 3] and test.targets.tolist() == [4, 5]
     assert (train.name, test.name) == ("cifar10-jpeg-train", "cifar10-jpeg-test")
-    colours = test.inputs.mean((2, 3)) * torch.tensor([0.2470, 0.2435, 0.2616])
+    upper = test.inputs[:, :, :16].mean((2, 3)) * torch.tensor([0.2470, 0.2435, 0.2616])
+    np.testing.assert_allclose(
+        255 * (upper + torch.tensor([0.4914, 0.4822, 0.4465])), np.zeros((2, 3)), atol=2.5
+    )
+    colours = test.inputs[:, :, 16:].mean((2, 3)) * torch.tensor([0.2470, 0.2435, 0.2616])
     colours = 255 * (colours + torch.tensor([0.4914, 0.4822, 0.4465]))
     np.testing.assert_allclose(colours, [[150, 100, 200], [200, 100, 200]], atol=2.5)
 

@@ -124,6 +124,9 @@ HAND_MADE = {
     "extension registry": b"\x80\x02\x82\x01.",
     "calls a text": b"\x80\x02U\x01x)R.",
     "calls the array class": b"\x80\x02cnumpy\nndarray\nK\x05\x85R.",
+    "array of another class": (
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\ndtype\n\x85R."
+    ),
     "state of a dictionary": b"\x80\x02}}b.",
     "state of a name": b"\x80\x02cnumpy\nndarray\n}b.",
     "encodes as something else": b"\x80\x02c_codecs\nencode\nU\x01xU\x05rot13\x86R.",

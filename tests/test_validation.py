@@ -81,7 +81,7 @@ def test_what_cannot_be_measured_is_refused_by_name(given, message):
 
 
 def test_lengths_must_agree():
-    with pytest.raises(ValueError, match="x and y must .* x has 3, y has 2. .*transposed"):
+    with pytest.raises(ValueError, match=r"x and y must .* x has 3, y has 2. .*transposed"):
         as_samples(x=[1, 2, 3], y=[1, 2])
 
 

@@ -81,7 +81,8 @@ class Grassberger:
         Which of the two.
     sampling : {"multinomial", "poisson"}
         The papers' log n suits a number of samples that is itself Poisson; for n fixed in advance
-        psi(n) takes its place, which removes most of the bias that is left.
+        psi(n) takes its place, which removes most of the bias that is left. A variable that takes
+        one value only is then off by about 1 / 2n.
 
     References
     ----------

@@ -13,7 +13,7 @@ from mitools._validation import checked_share
 
 @dataclass(frozen=True)
 class AdaptivePartition:
-    """Mutual information of two scalars over an adaptive partition, for monotone-invariant plots.
+    """Mutual information of two scalars over an adaptive partition of their ranks.
 
     Ranks make both margins uniform. A cell is split at the middle of its two rank intervals [1]_
     while a chi-squared test of equal counts rejects, at this significance, over its 4 quarters or
@@ -36,7 +36,7 @@ class AdaptivePartition:
     """
 
     sense: ClassVar[Sense] = "point"
-    cautions: ClassVar[frozenset[str]] = frozenset({"dependence"})
+    cautions: ClassVar[frozenset[str]] = frozenset({"ties", "dependence"})
     significance: float = 0.01
 
     def __post_init__(self) -> None:
@@ -68,6 +68,8 @@ class AdaptivePartition:
 def _is_uniform(
     inside: FloatArray, corner: FloatArray, side: float, limits: dict[int, float]
 ) -> bool:
+    if (inside == inside[0]).all():  # one atom, which no cell can split
+        return True
     for size, limit in limits.items():
         expected = len(inside) / size
         if expected < 5.0:  # too few for the test

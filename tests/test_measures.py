@@ -1,0 +1,208 @@
+"""The questions: what comes in, what comes out, and what is said about it."""
+
+import math
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
+
+from mitools import methods
+from mitools._validation import UnreliableEstimate
+from mitools.measures import (
+    conditional_mutual_information,
+    entropy,
+    local_mutual_information,
+    multi_information,
+    mutual_information,
+    pairwise,
+    transfer_entropy,
+)
+from mitools.methods import (
+    KSG,
+    ExplainedVariance,
+    GaoMixed,
+    Gaussian,
+    GaussianCopula,
+    KozachenkoLeonenko,
+    MillerMadow,
+    PlugIn,
+    Predictive,
+    Ross,
+)
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal(200)
+Y = 0.8 * X + 0.6 * RNG.standard_normal(200)
+
+
+def test_answers_are_labelled():
+    answer = mutual_information(X, Y)
+    assert answer.value == KSG().mutual_information(X[:, None], Y[:, None])
+    assert (answer.quantity, answer.sense) == ("I(X; Y)", "point")
+    assert eval(answer.method, vars(methods)) == KSG()
+    assert entropy(X).quantity == "H(X)"
+    assert conditional_mutual_information(X, Y, X + Y, Gaussian()).quantity == "I(X; Y | Z)"
+    assert multi_information([X, Y, X * Y]).quantity == "I(X1; X2; X3)"
+    assert local_mutual_information(X, Y).mean() == answer.value
+    label = (X > 0).astype(int)
+    predictive = Predictive(LogisticRegression())
+    assert mutual_information(Y, label, predictive).sense == "lower"
+    assert conditional_mutual_information(Y, label, Y**2, predictive).sense == "proxy"
+    assert mutual_information(X, Y, ExplainedVariance(LinearRegression())).sense == "proxy"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        X.tolist(),
+        X[:, None],
+        pd.Series(X),
+        pd.DataFrame({"x": X}),
+        torch.tensor(X),
+        np.repeat(X, 2)[::2],
+        np.ma.masked_array(X),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_every_container_gives_the_same_number(given):
+    assert mutual_information(given, Y).value == mutual_information(X, Y).value
+
+
+def test_half_precision_is_widened():
+    half = X.astype(np.float16)
+    assert mutual_information(half, Y) == mutual_information(half.astype(float), Y)
+
+
+@pytest.mark.parametrize(
+    ("method", "question"),
+    [(KozachenkoLeonenko(), "mutual_information"), (KSG, "mutual_information"), ("ksg", "mutual")],
+)
+def test_methods_that_cannot_answer_are_named(method, question):
+    with pytest.raises(TypeError, match=f"method must be an object that answers {question}"):
+        mutual_information(X, Y, method)
+
+
+def test_bad_input_is_refused_in_the_callers_words():
+    with pytest.raises(ValueError, match="y must be finite; 1 of 200"):
+        mutual_information(X, np.where(np.arange(200) == 3, np.nan, Y))
+    with pytest.raises(ValueError, match="x has 200, y has 199, z has 200"):
+        conditional_mutual_information(X, Y[1:], X)
+    with pytest.raises(ValueError, match="k=3 with n=2"):
+        mutual_information(X[:2], Y[:2])
+    with pytest.raises(ValueError, match="at least two variables; got 1"):
+        multi_information([X])
+    with pytest.raises(ValueError, match=r"variables\[1\] must be finite"):
+        multi_information([X, X * np.inf, Y])
+    with pytest.raises(ValueError, match="history must be at least 1"):
+        transfer_entropy(X, Y, history=0)
+    with pytest.raises(ValueError, match="longer than the history of 250"):
+        transfer_entropy(X, Y, history=250)
+
+
+def warned(*arguments, question=mutual_information):
+    with pytest.warns(UnreliableEstimate) as caught:
+        answer = question(*arguments)
+    assert answer.notes == tuple(str(w.message) for w in caught)
+    assert all(w.filename == __file__ for w in caught)  # the caller's line, not ours
+    return " ".join(answer.notes)
+
+
+def test_ties_are_told():
+    label = (X > 0).astype(int)
+    assert "y repeats values (99%" in warned(X, label)
+    assert "x is constant" in warned(0 * X, Y)
+    assert "x repeats values" in warned(np.round(X), question=entropy)
+    for method in (GaoMixed(), Ross(), MillerMadow()):
+        mutual_information(X, label, method)
+
+
+def test_saturation_is_told():
+    assert "near the most that n=200 samples can show (4.37)" in warned(X, X + 1e-6 * Y)
+
+
+def test_successive_rows_are_told():
+    steps = np.random.default_rng(0).standard_normal((2, 500)).cumsum(axis=1)
+    assert "successive rows are correlated" in warned(*steps)
+    assert "successive rows are correlated" in warned(*steps, GaussianCopula())
+    transfer_entropy(*np.diff(steps))  # series are expected to have memory
+    mutual_information(steps[0], [*Y, *X, *Y[:100]], PlugIn())
+
+
+def test_scales_are_told_only_where_they_matter():
+    assert "columns differ" in warned(X, 1e4 * Y, KSG(scale=None))
+    mutual_information(X, 1e4 * Y)
+    assert "columns differ" in warned(
+        np.column_stack([X, 1e4 * Y]), KozachenkoLeonenko(scale=None), question=entropy
+    )
+
+
+def test_a_forecast_of_zero_is_told():
+    label = np.random.default_rng(1).integers(0, 2, 200)
+    assert "use Predictive(..., base_rate" in warned(X, label, Predictive(DecisionTreeClassifier()))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_good_data_are_not_warned_about(seed):
+    rng = np.random.default_rng(seed)
+    x, z = rng.standard_normal((2, 60))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mutual_information(x, x + z)
+        mutual_information(np.exp(x), x + 0.3 * z)
+        entropy(x)
+
+
+def test_transfer_entropy_is_the_conditional_of_an_embedding():
+    s, t = RNG.standard_normal((2, 100))
+    found = transfer_entropy(s, t, Gaussian(), history=2, source_history=1, lag=3)
+    times = np.arange(3, 100)
+    past = np.column_stack([t[times - 1], t[times - 2]])
+    direct = conditional_mutual_information(t[times], s[times - 3], past, Gaussian())
+    assert found.value == direct.value
+    assert found.quantity == "T(source -> target)"
+
+
+def test_transfer_entropy_finds_the_direction():
+    """target_t = source_{t-1} + noise of equal size: log(2)/2 one way and 0 the other."""
+    forth, back = [], []
+    for seed in range(10):
+        source, noise = np.random.default_rng(seed).standard_normal((2, 500))
+        target = np.concatenate([[0.0], source[:-1]]) + noise
+        forth.append(transfer_entropy(source, target).value)
+        back.append(transfer_entropy(target, source).value)
+    for found, truth in ((forth, math.log(2) / 2), (back, 0.0)):
+        assert abs(np.mean(found) - truth) < 0.05 + 4 * np.std(found, ddof=1) / math.sqrt(10)
+
+
+def test_pairwise_is_every_pair():
+    table = pd.DataFrame(RNG.standard_normal((60, 3)), columns=list("abc"))
+    targets = pd.DataFrame({"u": table["a"] + table["b"], "v": RNG.standard_normal(60)})
+    frame = pairwise(table, targets)
+    assert list(frame.index) == list("abc") and list(frame.columns) == ["u", "v"]
+    for row in frame.index:
+        for column in frame.columns:
+            single = mutual_information(table[row], targets[column]).value
+            assert frame.loc[row, column] == single
+    alone = pairwise(table)
+    assert np.isnan(np.diag(alone)).all() and (alone.T.equals(alone))
+    assert alone.loc["a", "b"] == pytest.approx(mutual_information(table["a"], table["b"]).value)
+    series = pairwise(table.to_numpy(), pd.Series(X[:60], name="t"), Gaussian())
+    assert list(series.columns) == ["t"] and list(series.index) == [0, 1, 2]
+
+
+def test_pairwise_in_processes_is_the_same(capsys):
+    table = RNG.standard_normal((40, 3))
+    pd.testing.assert_frame_equal(pairwise(table, X[:40]), pairwise(table, X[:40], n_jobs=2))
+    pairwise(table, X[:40], progress=True)
+    assert "3/3" in capsys.readouterr().err
+
+
+def test_pairwise_warns_once():
+    labels = RNG.integers(0, 2, (100, 3))
+    with pytest.warns(UnreliableEstimate) as caught:
+        pairwise(labels, X[:100])
+    assert len(caught) == 1

@@ -196,6 +196,15 @@ def prune(
         If density is not in [0, 1], the model has nothing to prune, or a score is not finite.
     TypeError
         If pruner is not a pruner, or cannot do what checkpoint asks for.
+
+    Examples
+    --------
+    >>> from mitools.data import digits
+    >>> from mitools.models import mlp
+    >>> from mitools.pruning import SNIP
+    >>> mask = prune(mlp((64, 100, 10)), digits(), OneShot(SNIP()), density=0.05)
+    >>> mask.nonzeros, mask.size
+    (370, 7400)
     """
     check_density(density)
     _check_pruner(pruner)

@@ -60,9 +60,9 @@ def masked(model: nn.Module, mask: Mapping[str, Tensor]) -> Iterator[nn.Module]:
     """Within this context ``model(x)`` computes with the weights m ⊙ w.
 
     The model is neither copied nor changed. Large linear and convolutional layers are computed
-    in blocks of output rows when no gradient is asked for, so that at most some 16 MiB
-    (float32) of masked weights exist at a time; any other function receives a masked copy of
-    its weights while it runs. With gradients enabled, those of pruned weights are 0.
+    in blocks of output rows, so that without gradients at most some 16 MiB (float32) of masked
+    weights exist at a time; any other function receives a masked copy of its weights while it
+    runs. With gradients enabled, those of pruned weights are 0.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def masked(model: nn.Module, mask: Mapping[str, Tensor]) -> Iterator[nn.Module]:
     # The hook of torch.nn.utils.prune stores what it computes on the module; put it back after.
     derived = [(p.module, p.attribute, p.derived) for p in found.values() if p.derived is not None]
     with ExitStack() as stack:
-        if "torch._dynamo" in sys.modules:  # compiled code would not ask the mode
+        if "torch._dynamo" in sys.modules:  # compiled code need not ask the mode
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         try:
             stack.enter_context(_MaskedWeights(kept))
@@ -259,12 +259,5 @@ class _MaskedWeights(TorchFunctionMode):
 
 
 def _worth_blocks(weight: Tensor, args: tuple, kwargs: dict) -> bool:
-    if weight.numel() <= BLOCK or len(weight) < 2:
-        return False
     groups = args[6] if len(args) > 6 else kwargs.get("groups", 1)
-    if groups != 1:
-        return False
-    given = (*args, *kwargs.values())
-    return not (
-        torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in given)
-    )
+    return weight.numel() > BLOCK and len(weight) > 1 and groups == 1

@@ -2,9 +2,9 @@
 
 Callers promise what is not checked here: C-contiguous float64 arrays of shape (n, d), d >= 1, all
 values finite, and 1 <= k < n. Distances are maxima over coordinates of ``abs(a - b)`` unless
-``euclidean`` is set. Comparisons are exact: no tolerance, no jitter, ties count as the definition says.
+``euclidean`` is set. Comparisons are exact: no tolerance, no jitter, ties count as defined.
 """
 
-from mitools._kernels.brute import count_within, ksg_counts, kth_distance, kth_neighbors
+from mitools._kernels.neighbors import count_within, ksg_counts, kth_distance, kth_neighbors
 
 __all__ = ["count_within", "ksg_counts", "kth_distance", "kth_neighbors"]

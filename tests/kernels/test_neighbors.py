@@ -1,0 +1,169 @@
+"""The compiled kernels against the definitions, written out slowly and sharing no code."""
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mitools._kernels import (
+    count_within,
+    ksg_counts,
+    kth_distance,
+    kth_neighbors,
+)
+from mitools._kernels import neighbors as ways
+
+
+def slow_distances(points, euclidean=False):
+    difference = np.abs(points[:, None] - points[None])
+    if euclidean:
+        total = np.zeros(difference.shape[:2])
+        for c in range(points.shape[1]):
+            total = total + difference[:, :, c] * difference[:, :, c]
+        distances = np.sqrt(total)
+    else:
+        distances = difference.max(-1)
+    np.fill_diagonal(distances, np.inf)
+    return distances
+
+
+def slow_neighbors(points, k, euclidean=False):
+    distances = slow_distances(points, euclidean)
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(distances, order, 1), order
+
+
+def slow_counts(x, y, k):
+    radius = slow_neighbors(np.hstack((x, y)), k)[0][:, -1]
+    return radius, *((slow_distances(a) < radius[:, None]).sum(1) for a in (x, y))
+
+
+KINDS = (
+    "few values",
+    "normal",
+    "cauchy",
+    "clusters",
+    "offset",
+    "half discrete",
+    "one outlier",
+    "constant column",
+)
+
+
+def draw(kind, n, d, seed):
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((n, d))
+    if kind == "few values":
+        return rng.integers(0, 4, (n, d)).astype(float)
+    if kind == "cauchy":
+        return rng.standard_cauchy((n, d))
+    if kind == "clusters":
+        return rng.integers(0, 3, (n, d)) + 1e-12 * z
+    if kind == "offset":
+        return 1e10 + z
+    if kind == "half discrete":
+        return np.where(rng.random((n, d)) < 0.5, rng.integers(0, 3, (n, d)), z)
+    if kind == "one outlier":
+        z[rng.integers(n)] = 1e12
+    if kind == "constant column":
+        z[:, rng.integers(d)] = 0.25
+    return z
+
+
+points = st.builds(
+    draw,
+    st.sampled_from(KINDS),
+    st.integers(2, 90),
+    st.integers(1, 5),
+    st.integers(0, 2**32 - 1),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(points=points, k=st.integers(1, 9), euclidean=st.booleans(), tree=st.booleans())
+def test_neighbors_match_the_definition_ties_included(points, k, euclidean, tree):
+    k = min(k, len(points) - 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ways, "_all_pairs", lambda n, d: not tree)
+        distances, indices = kth_neighbors(points, k, euclidean)
+        radius = kth_distance(points, k, euclidean)
+    expected, order = slow_neighbors(points, k, euclidean)
+    np.testing.assert_array_equal(distances, expected)
+    np.testing.assert_array_equal(radius, expected[:, -1])
+    if not euclidean:  # Euclidean ties are those of squares
+        np.testing.assert_array_equal(indices, order)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    points=points,
+    k=st.integers(1, 9),
+    seed=st.integers(0, 2**32 - 1),
+    strict=st.booleans(),
+    euclidean=st.booleans(),
+    tree=st.booleans(),
+)
+def test_counts_match_the_definition_ties_included(points, k, seed, strict, euclidean, tree):
+    distances = slow_distances(points, euclidean)
+    rng = np.random.default_rng(seed)
+    k = min(k, len(points) - 1)
+    radius = np.sort(distances, axis=1)[:, k - 1] * rng.choice([0, 0.5, 1, 1, 1, 2], len(points))
+    limit = radius[:, None]
+    expected = (distances < limit if strict else distances <= limit).sum(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ways, "_all_pairs", lambda n, d: not tree)
+        np.testing.assert_array_equal(count_within(points, radius, strict, euclidean), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(points=points, k=st.integers(1, 9), split=st.integers(1, 4), tree=st.booleans())
+def test_ksg_counts_match_the_definition_ties_included(points, k, split, tree):
+    k = min(k, len(points) - 1)
+    split = min(split, points.shape[1] - 1)
+    x, y = (points[:, :split], points[:, split:]) if split else (points, points[::-1])
+    x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
+    expected = slow_counts(x, y, k)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ways, "_all_pairs", lambda n, d: not tree)
+        for found, wanted in zip(ksg_counts(x, y, k), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+        radius, ny, nx = ksg_counts(y, x, k)
+    for found, wanted in zip((radius, nx, ny), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("d", [1, 2])
+def test_larger_samples_match_the_definition(kind, d):
+    points = draw(kind, 1_500, 2 * d, 1)
+    x, y = np.ascontiguousarray(points[:, :d]), np.ascontiguousarray(points[:, d:])
+    for found, wanted in zip(ksg_counts(x, y, 3), slow_counts(x, y, 3), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("exponent", [-300, -60, 60, 300])
+@pytest.mark.parametrize("d", [1, 2, 8])
+def test_units_that_are_powers_of_two_change_nothing(d, exponent):
+    x, y = draw("normal", 900, 2 * d, 3).reshape(2, 900, d)
+    scale = 2.0**exponent
+    radius, nx, ny = ksg_counts(x, y, 3)
+    scaled = ksg_counts(x * scale, y * scale, 3)
+    np.testing.assert_array_equal(scaled[0], radius * scale)
+    np.testing.assert_array_equal(scaled[1], nx)
+    np.testing.assert_array_equal(scaled[2], ny)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_threads_change_nothing(d):
+    x, y = draw("normal", 12_000, 2 * d, 5).reshape(2, 12_000, d)
+    before = numba.get_num_threads()
+    try:
+        results = []
+        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+            numba.set_num_threads(threads)
+            results.append((*ksg_counts(x, y, 3), *kth_neighbors(np.hstack((x, y)), 2)))
+    finally:
+        numba.set_num_threads(before)
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)

@@ -141,11 +141,15 @@ def _shuffled(
 def _in_batches(
     function: Callable[[int], float], total: int, n_jobs: int, progress: bool
 ) -> Iterator[float]:
-    """Yield function(0), function(1), ..., computing ahead by one batch only."""
-    size = total if n_jobs == 1 else 64
-    for start in range(0, total, size):
-        indices = range(start, min(start + size, total))
-        yield from evaluate_all(function, ((i,) for i in indices), len(indices), n_jobs, progress)
+    """Yield function(0), function(1), ..., computing ahead by one batch at most."""
+    if n_jobs == 1:
+        yield from evaluate_all(function, ((i,) for i in range(total)), total, 1, progress)
+        return
+    for start in range(0, total, 64):
+        indices = range(start, min(start + 64, total))
+        # A whole batch, because joblib complains of work that nobody waits for.
+        batch = evaluate_all(function, ((i,) for i in indices), len(indices), n_jobs, progress)
+        yield from list(batch)
 
 
 class Resampling(Protocol):

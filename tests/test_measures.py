@@ -140,6 +140,11 @@ def test_scales_are_told_only_where_they_matter():
     )
 
 
+def test_heavy_tails_are_told():
+    assert "x has heavy tails" in warned(np.sinh(4 * X), Y)
+    mutual_information(np.sinh(4 * X), Y, KSG(scale="rank"))
+
+
 def test_a_forecast_of_zero_is_told():
     label = np.random.default_rng(1).integers(0, 2, 200)
     assert "use Predictive(..., base_rate" in warned(X, label, Predictive(DecisionTreeClassifier()))

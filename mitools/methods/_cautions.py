@@ -15,6 +15,7 @@ _DEPENDENCE = 0.5
 _SCALES = 30.0
 # At three quarters of the ceiling KSG is about 7% short: the table in docs/pitfalls.md.
 _CEILING = 0.75
+_BULK = 0.1
 
 
 def cautions(method: Any, value: float, samples: Mapping[str, FloatArray]) -> tuple[str, ...]:
@@ -25,6 +26,8 @@ def cautions(method: Any, value: float, samples: Mapping[str, FloatArray]) -> tu
         found += [note for name, rows in samples.items() for note in _ties(name, rows)]
     if "scales" in known and getattr(method, "scale", None) is None:
         found += _scales(samples)
+    if "scales" in known and getattr(method, "scale", None) == "std":
+        found += [note for name, rows in samples.items() for note in _tails(name, rows)]
     if "dependence" in known:
         found += _dependence(samples)
     if "saturation" in known:
@@ -37,8 +40,13 @@ def cautions(method: Any, value: float, samples: Mapping[str, FloatArray]) -> tu
     return tuple(found)
 
 
+def _some(rows: FloatArray) -> FloatArray:
+    """Return rows spread evenly over the sample."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), _ROWS)).astype(np.int64)]
+
+
 def _ties(name: str, rows: FloatArray) -> list[str]:
-    some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _ROWS)).astype(np.int64)]
+    some = _some(rows)
     if len(some) < 2:
         return []
     if (some == some[0]).all():
@@ -61,6 +69,19 @@ def _scales(samples: Mapping[str, FloatArray]) -> list[str]:
     return [
         f"columns differ {spread.max() / spread.min():.0f}-fold in standard deviation, and "
         "distances see only the widest; use scale='std' or scale='rank'"
+    ]
+
+
+def _tails(name: str, rows: FloatArray) -> list[str]:
+    some = _some(rows)
+    some = some / np.maximum(np.abs(some).max(axis=0), np.finfo(np.float64).tiny)
+    low, high = np.quantile(some, [0.25, 0.75], axis=0)
+    bulk, spread = (high - low) / 1.349, some.std(axis=0)  # equal for a Gaussian column
+    if not ((bulk > 0.0) & (bulk < _BULK * spread)).any():
+        return []
+    return [
+        f"{name} has heavy tails (a few values set its standard deviation), so that distances do "
+        "not see its bulk; use scale='rank', or take logarithms first"
     ]
 
 

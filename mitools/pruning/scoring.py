@@ -90,11 +90,3 @@ def canonical(model: nn.Module, names: Sequence[str]) -> dict[str, str]:
 def precise(device: torch.device) -> torch.dtype:
     """Return float64, or float32 where the device knows nothing wider."""
     return torch.float32 if device.type == "mps" else torch.float64
-
-
-def fitting(inputs: Tensor, model: nn.Module) -> Tensor:
-    """Return the inputs on the device and, if they are floating, in the dtype of the weights."""
-    weight = next((p for p in model.parameters() if p.is_floating_point()), None)
-    if weight is None:
-        return inputs
-    return inputs.to(weight.device, weight.dtype if inputs.is_floating_point() else None)

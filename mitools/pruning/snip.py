@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mitools.data import as_batches
-from mitools.pruning.scoring import canonical, fitting, precise, state_of_model, undisturbed
+from mitools.pruning.scoring import canonical, precise, state_of_model, undisturbed
 from mitools.pruning.selection import Scores
 from mitools.training import loss_of
+from mitools.training.evaluation import place_of, placed
 from mitools.training.losses import check_targets
 
 
@@ -57,9 +58,9 @@ class SNIP:
                 name: torch.zeros_like(weight, dtype=precise(weight.device), requires_grad=False)
                 for name, weight in weights.items()
             }
-            points = 0
+            points, place = 0, place_of(model)
             for inputs, targets in islice(as_batches(loader), self.batches):
-                outputs = functional_call(model, state, (fitting(inputs, model),))
+                outputs = functional_call(model, state, (placed(inputs, *place),))
                 targets = targets.to(outputs.device)
                 loss_of_outputs = loss_of("auto", targets)
                 check_targets(loss_of_outputs, outputs, targets)
@@ -68,6 +69,6 @@ class SNIP:
                     loss, list(weights.values()), allow_unused=True, materialize_grads=True
                 )
                 for name, slope in zip(weights, slopes, strict=True):
-                    total[name] += slope * len(targets)
+                    total[name] += slope.to(total[name].dtype) * len(targets)
                 points += len(targets)
         return {name: total[name] / points * weights[name].detach() for name in names}

@@ -198,6 +198,15 @@ def test_the_model_is_left_as_it_was():
     assert not any(p.requires_grad is False for p in model.parameters())
 
 
+def test_paths_are_those_of_evaluation():
+    class Detour(nn.Linear):
+        def forward(self, x):
+            return super().forward(x)[:, : 1 if self.training else 2]
+
+    mask = Mask({"weight": torch.ones(2, 3)})
+    assert mask.on_path(Detour(3, 2).train(), torch.ones(1, 3)) == mask
+
+
 def test_torch_pruned_weights_carry_no_path():
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False))
     prune.custom_from_mask(model[0], "weight", torch.tensor([[1, 0], [0, 0]]))

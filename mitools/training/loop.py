@@ -70,6 +70,17 @@ class Training:
                     f"{name} must be an integer >= {least}; got {value!r}. The defaults are "
                     "epochs=20, batch_size=128, seed=0, threads=1."
                 )
+        if self.loss not in ("auto", "cross_entropy", "mse"):
+            raise ValueError(
+                f"loss must be 'auto', 'cross_entropy' or 'mse'; got {self.loss!r}. 'auto' "
+                "follows the targets."
+            )
+        stopping = self.early_stopping
+        if stopping is not None and not isinstance(stopping, EarlyStopping):
+            raise TypeError(
+                f"early_stopping must be an EarlyStopping or None; got {stopping!r}. For instance "
+                "EarlyStopping(patience=5)."
+            )
         if not callable(getattr(self.optimizer, "build", None)):
             raise TypeError(
                 f"optimizer must be a value such as SGD(lr=0.1); got {self.optimizer!r}. Torch's "

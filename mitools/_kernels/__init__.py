@@ -6,5 +6,14 @@ values finite, and 1 <= k < n. Distances are maxima over coordinates of ``abs(a 
 """
 
 from mitools._kernels.neighbors import count_within, ksg_counts, kth_distance, kth_neighbors
+from mitools._kernels.screening import ksg_screen, ksg_shuffles, ross_screen
 
-__all__ = ["count_within", "ksg_counts", "kth_distance", "kth_neighbors"]
+__all__ = [
+    "count_within",
+    "ksg_counts",
+    "ksg_screen",
+    "ksg_shuffles",
+    "kth_distance",
+    "kth_neighbors",
+    "ross_screen",
+]

@@ -1,0 +1,203 @@
+"""Many questions about the same values: sorted once, asked one pair a thread.
+
+What a sample adds to an estimate depends on its count of others alone. So a pair is answered by one
+number, the sum of ``worth[count]`` over its samples, taken over the histogram of counts: exact
+integers in a fixed order, hence the same bits however the work is split.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numba import njit
+
+from mitools._kernels.line import bucket_table, count_sorted, kth_sorted
+from mitools._kernels.plane import fill_slabs, kth_in_slabs, slab_size
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """Values of one variable, sorted, with what searches in them need."""
+
+    values: np.ndarray
+    order: np.ndarray
+    """Index before sorting."""
+    place: np.ndarray
+    """Place of each index after sorting."""
+    table: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Line":
+        """Sort the values (n,)."""
+        order = np.argsort(values)
+        ordered = values[order]
+        place = np.empty(len(values), np.int64)
+        place[order] = np.arange(len(values))
+        return cls(ordered, order, place, bucket_table(ordered))
+
+
+@njit(cache=True, nogil=True)
+def _tally(counts, radius, histogram):
+    """Add counts to the histogram, except those at radius 0; return how many those are."""
+    atoms = 0
+    for i in range(counts.shape[0]):
+        if radius[i] > 0.0:
+            histogram[counts[i]] += 1
+        else:
+            atoms += 1
+    return atoms
+
+
+@njit(cache=True, nogil=True)
+def _total(histogram, worth):
+    """Return the worth of all counts in the histogram."""
+    total = 0.0
+    for c in range(histogram.shape[0]):
+        if histogram[c] > 0:
+            total += histogram[c] * worth[c]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _ksg_worth(xs, x_table, ys, y_table, in_x, size, k, worth):
+    """Return the worth of the strict counts inside k-th joint distances, and how many are 0.
+
+    in_x[r] is the x place of the point at y place r. O(n log n) time, without sorting.
+    """
+    n = xs.shape[0]
+    slabs = np.empty((2, n))
+    edges = np.empty((-(-n // size), 2))
+    where = fill_slabs(xs, ys, in_x, size, slabs, edges)
+    radius = np.empty(n)
+    kth_in_slabs(0, edges.shape[0], slabs, where, edges, size, k, radius)
+    counts = np.empty(n, np.int64)
+    count_sorted(0, n, xs, x_table, radius, counts)
+    histogram = np.zeros(n, np.int64)
+    atoms = _tally(counts, radius, histogram)
+    in_order = radius[in_x]
+    count_sorted(0, n, ys, y_table, in_order, counts)
+    _tally(counts, in_order, histogram)
+    return _total(histogram, worth), atoms
+
+
+@njit(cache=True, nogil=True)
+def _ross_worth(xs, table, codes, starts, k, worth):
+    """Return the worth of the strict counts inside k-th distances of the same label.
+
+    codes are those of sorted places, label c has places starts[c] to starts[c + 1] - 1 when sorted
+    by label, and k[c] neighbours. Also returns how many distances are 0.
+    """
+    n = xs.shape[0]
+    ends = starts.copy()
+    own = np.empty(n)
+    to = np.empty(n, np.int64)
+    for i in range(n):
+        c = codes[i]
+        own[ends[c]] = xs[i]
+        to[ends[c]] = i
+        ends[c] += 1
+    found = np.empty(n)
+    for c in range(k.shape[0]):
+        a, b = starts[c], starts[c + 1]
+        kth_sorted(0, b - a, own[a:b], k[c], found[a:b])
+    radius = np.empty(n)
+    for i in range(n):
+        radius[to[i]] = found[i]
+    counts = np.empty(n, np.int64)
+    count_sorted(0, n, xs, table, radius, counts)
+    histogram = np.zeros(n, np.int64)
+    atoms = _tally(counts, radius, histogram)
+    return _total(histogram, worth), atoms
+
+
+def ksg_screen(
+    features: np.ndarray, target: np.ndarray, k: int, worth: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each feature's total worth of counts, in it and in the target, and its atoms.
+
+    Counts are those of `ksg_counts` of the pair (feature, target). An atom is a sample whose
+    k-th joint distance is 0; its counts are left out of the total.
+
+    Parameters
+    ----------
+    features : float64 array, shape (n, p)
+        A column each.
+    target : float64 array, shape (n,)
+        Sorted once.
+    k : int
+        Neighbours.
+    worth : float64 array, shape (n,)
+        What a count of others adds.
+    """
+    y = Line.of(target)
+    size = slab_size(len(target), k)
+
+    def ask(column: np.ndarray) -> tuple[float, int]:
+        # Slabs are cut along the target, so that even a feature of few values is cheap.
+        x = Line.of(np.ascontiguousarray(column))
+        return _ksg_worth(y.values, y.table, x.values, x.table, y.place[x.order], size, k, worth)
+
+    return _in_threads(ask, features.T)
+
+
+def ksg_shuffles(
+    x: np.ndarray, y: np.ndarray, k: int, orders: Iterable[np.ndarray], worth: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the total worth of counts, and the atoms, of (x, y[order]) for each order.
+
+    As `ksg_screen`, for x and y of shape (n,). Nothing is sorted again.
+    """
+    a, b = Line.of(x), Line.of(y)
+    size = slab_size(len(x), k)
+
+    def ask(order: np.ndarray) -> tuple[float, int]:
+        in_x = np.empty(len(x), np.int64)
+        in_x[b.place[order]] = a.place
+        return _ksg_worth(a.values, a.table, b.values, b.table, in_x, size, k, worth)
+
+    return _in_threads(ask, orders)
+
+
+def ross_screen(
+    features: np.ndarray, codes: np.ndarray, k: int, worth: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each feature's total worth of counts inside k-th distances of one label; its atoms.
+
+    Samples of a label have min(k, others of the label) neighbours; every label must occur twice.
+
+    Parameters
+    ----------
+    features : float64 array, shape (n, p)
+        A column each.
+    codes : int64 array, shape (n,)
+        Labels 0, 1, ...
+    k : int
+        Neighbours.
+    worth : float64 array, shape (n,)
+        What a count of others, of any label, adds.
+    """
+    sizes = np.bincount(codes)
+    starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes)))
+    neighbors = np.minimum(k, sizes - 1)
+
+    def ask(column: np.ndarray) -> tuple[float, int]:
+        x = Line.of(np.ascontiguousarray(column))
+        return _ross_worth(x.values, x.table, codes[x.order], starts, neighbors, worth)
+
+    return _in_threads(ask, features.T)
+
+
+def _in_threads(
+    ask: Callable[[np.ndarray], tuple[float, int]], items: Iterable[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ask about every item, as many at a time as `numba.get_num_threads` says."""
+    threads = numba.get_num_threads()
+    if threads == 1:
+        answers = [ask(item) for item in items]
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            answers = list(pool.map(ask, items))
+    totals, atoms = zip(*answers, strict=True) if answers else ((), ())
+    return np.array(totals, np.float64), np.array(atoms, np.int64)

@@ -20,7 +20,7 @@ from mitools.pruning import Mask
 
 def main() -> None:
     """Build a wide network and a random mask, ask once, print one line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="peff on a large mask")
     parser.add_argument("--weights", type=int, default=100_000_000)
     width = round(parser.parse_args().weights ** 0.5)
     torch.manual_seed(0)

@@ -52,7 +52,7 @@ def row(name: str, density: float, datasets: int) -> dict[str, object]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="what masks know of random labels")
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
     densities, datasets = ((0.2,), 4) if quick else ((0.2, 0.05), 8)

@@ -1,4 +1,4 @@
-"""The command `mitools`: results on stdout, progress and errors on stderr, exit codes that mean it."""
+"""The command `mitools`: results on stdout, progress and errors on stderr, telling exit codes."""
 
 import argparse
 import dataclasses
@@ -70,9 +70,9 @@ def _add_demo(commands: Any) -> None:
     )
     demo.add_argument("--out", type=Path, default=Path("mitools-demo"), metavar="FOLDER")
     demo.add_argument("--density", type=float, default=0.1, help="share of weights kept (0.1)")
-    demo.add_argument("--flips", type=float, default=0.4, help="share of wrong labels (0.4)")
+    demo.add_argument("--flips", type=float, default=0.5, help="share of wrong labels (0.5)")
     demo.add_argument(
-        "--datasets", type=int, default=6, help="noise draws on which to prune again (6)"
+        "--datasets", type=int, default=5, help="noise draws on which to prune again (5)"
     )
     demo.add_argument("--seed", type=int, default=0)
     demo.add_argument("--jobs", type=int, default=-1, help="processes (all cores)")
@@ -139,9 +139,12 @@ def _add_setting(command: argparse.ArgumentParser) -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     import pandas as pd
+    import torch
 
     from mitools import plotting
     from mitools.experiments import Demo, demo
+
+    torch.set_num_threads(1)  # the networks are small, and pruning again uses the other cores
 
     job = Demo(
         density=options.density,
@@ -216,7 +219,7 @@ def _peff(options: argparse.Namespace) -> int:
     samples, model = _samples(options, train=True), _model(options)
     mask = Mask.of(options.mask, model)
     heldout = _samples(options, train=False) if options.heldout else None
-    given = dict(init=model, heldout=heldout, progress=not options.quiet)
+    given = {"init": model, "heldout": heldout, "progress": not options.quiet}
     answer = peff(model, mask, samples, **given)
     if options.resample is not None:
         again = ResampledMasks(datasets=options.resample, jobs=options.jobs)

@@ -11,9 +11,12 @@ function of the data, so its information is its entropy, and
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import betaln, digamma, gammaln, logsumexp
+from scipy.stats import binomtest
 from scipy.stats import t as student_t
 
 from mitools._typing import BoolArray, FloatArray, IntArray
@@ -186,6 +189,7 @@ def _fitted_beta(seen: IntArray) -> tuple[float, float]:
     c = np.arange(draws + 1)
     total = draws * seen.sum()
     mean = float((seen @ c + 0.5) / (total + 1.0))
+    strength = 1.0
     grid = np.exp(np.linspace(math.log(1e-9), math.log(1e6), 121))
     for _ in range(2):  # a coarse pass, then one between the neighbours of the best
         a, b = grid[:, None] * mean, grid[:, None] * (1.0 - mean)
@@ -197,7 +201,7 @@ def _fitted_beta(seen: IntArray) -> tuple[float, float]:
     return strength, mean
 
 
-def _mean_entropy(a: FloatArray, b: FloatArray) -> FloatArray:
+def _mean_entropy(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     """E h(p) in nats for p ~ Beta(a, b), h the binary entropy."""
     total = a + b
     return digamma(total + 1) - (a * digamma(a + 1) + b * digamma(b + 1)) / total
@@ -343,21 +347,10 @@ def generalisation_gap(
     confidence : float
         1 - α, in (0, 1).
     """
-    from scipy.stats import beta
-
     train = errors / n
     alpha = 1.0 - confidence
-    low = (
-        0.0
-        if heldout_errors == 0
-        else beta.ppf(alpha / 4, heldout_errors, heldout_n - heldout_errors + 1)
-    )
-    high = (
-        1.0
-        if heldout_errors == heldout_n
-        else beta.ppf(1.0 - alpha / 4, heldout_errors + 1, heldout_n - heldout_errors)
-    )
-    nearest = min(max(train, float(low)), float(high))
+    likely = binomtest(heldout_errors, heldout_n).proportion_ci(1.0 - alpha / 2, method="exact")
+    nearest = min(max(train, likely.low), likely.high)
     price = math.log(2.0 * math.sqrt(n))
     # Half a held-out mistake off 0 and n' keeps the value finite where no mistake was seen.
     population = (heldout_errors + 0.5) / (heldout_n + 1.0)

@@ -58,7 +58,7 @@ class LabelNoiseDecoding:
         every = torch.arange(classes, device=clean.device)
         log_prior = np.stack(
             [
-                np.asarray(noise.log_prob(label.expand(len(clean)), clean, classes))
+                noise.log_prob(label.expand(len(clean)), clean, classes).cpu().numpy()
                 for label in every
             ],
             axis=1,

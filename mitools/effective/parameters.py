@@ -124,6 +124,9 @@ def peff(
     )
     found = [bound for how in methods for bound in how.bounds(evidence)]
     found = [dataclasses.replace(bound, confidence=confidence) for bound in found]
+    lower = max(_of("lower", [*found, _never_negative()]), key=lambda bound: bound.limit)
+    upper = min(_of("upper", [*found, *Counting().bounds(evidence)]), key=lambda bound: bound.limit)
+    point, doubt = _between(lower, upper, _of("point", found))
     layers, traced = _layers(untouched, mask, samples)
     excluded = {name: reason for name, reason in counted.excluded.items() if name not in mask}
     excluded |= {name: "not in the mask" for name in counted if name not in mask}
@@ -131,15 +134,15 @@ def peff(
         nonzeros=mask.nonzeros,
         size=mask.size,
         mean_nonzeros=float(mask.nonzeros),
-        lower=max(_of("lower", [*found, _never_negative()]), key=lambda bound: bound.limit),
-        upper=min(_of("upper", [*found, *Counting().bounds(evidence)]), key=lambda b: b.limit),
-        point=next(iter(_of("point", found)), None),
+        lower=lower,
+        upper=upper,
+        point=point,
         bounds=tuple(found),
         layers=layers,
         excluded=tuple(f"{name} ({reason})" for name, reason in excluded.items()),
         source=mask.source,
         weights=weights,
-        notes=(*obstacle, *traced, *_advice(methods, mask, samples, original)),
+        notes=(*obstacle, *doubt, *traced, *_advice(methods, mask, samples, original)),
     )
 
 
@@ -178,6 +181,17 @@ def _random_bounds(methods: Sequence[MaskInformation]) -> int:
 
 def _of(sense: str, found: Sequence[Estimate]) -> list[Estimate]:
     return [bound for bound in found if bound.sense == sense]
+
+
+def _between(
+    lower: Estimate, upper: Estimate, points: Sequence[Estimate]
+) -> tuple[Estimate | None, tuple[str, ...]]:
+    """Return the point that the bounds admit; where they refute its assumption, say so."""
+    for point in points:
+        if lower.limit <= point.value <= upper.limit:
+            return point, ()
+        return None, (f"no point estimate: {point.notes[0]}, which the bounds refute",)
+    return None, ()
 
 
 def _never_negative() -> Estimate:

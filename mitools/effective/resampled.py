@@ -30,7 +30,8 @@ class ResampledMasks:
     A pruner that never opens the loader cannot have learnt from it: it is first run on a sealed
     loader, and if that stays shut the answer is 0, exactly. Otherwise the masks of `datasets` data
     sets are charged by `mask_information.independent_code`, each by the code fitted on the others.
-    Where the data know their label noise, it is also decoded from each mask.
+    Where the data know their label noise, it is also decoded from each mask, and its entropy is a
+    second upper bound.
 
     Parameters
     ----------
@@ -70,6 +71,12 @@ class ResampledMasks:
         if self.datasets < 3:
             raise ValueError(f"datasets must be at least 3; got {self.datasets}.")
         scheme = self.resampling or (FreshNoise() if knows_noise(evidence.samples) else Bootstrap())
+        most = scheme.count_limit(evidence.samples)
+        if most is not None and self.datasets > most:
+            raise ValueError(
+                f"datasets must be at most {most} for {scheme!r}; got {self.datasets}. "
+                "Ask for fewer, or take more folds."
+            )
         drawn = [scheme.draw(evidence.samples, index, self.seed) for index in range(self.datasets)]
         masks = repruned(pruner, model, mask, drawn, jobs=self.jobs, progress=evidence.progress)
         return self._coded(masks, drawn, scheme, evidence)
@@ -106,6 +113,7 @@ class ResampledMasks:
         found = [_noted(upper, source), code.point(repr(self), quantity=quantity)]
         if isinstance(scheme, FreshNoise):
             found.append(self._decoded(masks, drawn, quantity, evidence))
+            found.append(_label_entropy(drawn[0], quantity))
         return tuple(found)
 
     def _decoded(
@@ -164,7 +172,7 @@ def repruned(
         delayed(_run)(pruner, model, samples, density, tuple(mask)) for samples in drawn
     )
     bar = tqdm(runs, "pruning again", len(drawn), disable=not progress, leave=False)
-    return list(bar)
+    return [again for again in bar if again is not None]  # joblib's types admit None; none is
 
 
 def stacked(masks: Sequence[Mask]) -> BoolArray:
@@ -214,6 +222,15 @@ def _sealed_run(
         return _run(pruner, model, _Sealed(samples), density, tuple(mask))
     except _SealOpened:
         return None
+
+
+def _label_entropy(samples: Samples, quantity: str) -> Estimate:
+    """Return n H(z): nothing can tell more about the label noise than there is of it."""
+    assert samples.noise is not None
+    value = len(samples) * samples.noise.entropy(samples.classes)
+    if samples.classes is None:
+        value = math.inf  # real-valued noise can be told without end
+    return Estimate(value, "LabelEntropy()", "upper", quantity, interval=(-math.inf, value))
 
 
 def _noted(estimate: Estimate, note: str) -> Estimate:

@@ -37,6 +37,8 @@ class Demo:
         Share of the weights that every pruner keeps.
     flips : float
         Share of the training labels replaced by a wrong one.
+    images : int
+        Number of training images.
     widths : tuple of int
         Of the multilayer perceptron.
     datasets : int
@@ -48,10 +50,11 @@ class Demo:
     """
 
     density: float = 0.1
-    flips: float = 0.4
+    flips: float = 0.5
+    images: int = 500
     widths: tuple[int, ...] = (64, 100, 100, 10)
-    datasets: int = 6
-    training: Training = Training(epochs=40, batch_size=64, optimizer=SGD(lr=0.1, momentum=0.9))
+    datasets: int = 5
+    training: Training = Training(epochs=60, batch_size=50, optimizer=SGD(lr=0.1, momentum=0.9))
     seed: int = 0
 
     def pruners(self) -> dict[str, Pruner]:
@@ -103,7 +106,8 @@ def demo(job: Demo = Demo(), *, jobs: int | None = None, progress: bool = False)
     Row
         One for each pruner, as soon as it is done.
     """
-    noisy = SymmetricFlips(job.flips).apply(digits(train=True), seed=job.seed)
+    clean, *_ = digits(train=True).split(job.images, seed=job.seed)
+    noisy = SymmetricFlips(job.flips).apply(clean, seed=job.seed)
     heldout = digits(train=False)
     model = mlp(job.widths, seed=job.seed)
     methods = (
@@ -125,5 +129,10 @@ def _retrained(
     """Return the share of wrong labels reproduced, and held-out accuracy, after training again."""
     ticket = copy.deepcopy(model)
     train(ticket, noisy, training, mask=mask)
-    wrong = noisy.take(flipped(noisy))
-    return float(evaluate(ticket, wrong).accuracy), float(evaluate(ticket, heldout).accuracy)
+    return _accuracy(ticket, noisy.take(flipped(noisy))), _accuracy(ticket, heldout)
+
+
+def _accuracy(model: torch.nn.Module, samples: Samples) -> float:
+    accuracy = evaluate(model, samples).accuracy
+    assert accuracy is not None  # digits are classes
+    return accuracy

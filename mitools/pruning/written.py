@@ -39,7 +39,9 @@ def pruner_of(text: str) -> Any:
             f"{text[:200]!r} ({type(error).__name__}: {error}). Pass the pruner itself."
         ) from None
     if not hasattr(pruner, "mask"):
-        raise ValueError(f"text must name a pruner; {text[:200]!r} is none. Wrap a score in OneShot.")
+        raise ValueError(
+            f"text must name a pruner; {text[:200]!r} is none. Wrap a score in OneShot."
+        )
     return pruner
 
 

@@ -1,4 +1,4 @@
-"""The published first look: an MLP that memorises random labels, and what its masks know of them."""
+"""A first look: an MLP that memorises random labels, and what its masks know of them."""
 
 import pytest
 

@@ -116,7 +116,6 @@ class IMP:
 
     Each level starts from the same point k of the same training, of which everything is restored:
     weights, batch-norm statistics, the optimiser's state, the schedule and the order of the data.
-    Runs on one CPU thread, so that the mask does not depend on the machine's number of cores.
 
     Parameters
     ----------

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import pytest
 import torch
 from conformance import (
@@ -153,6 +155,31 @@ class TestPrune:
     def test_rounds_must_be_positive(self, rounds):
         with pytest.raises(ValueError, match="rounds must be at least 1"):
             Iterative(SynFlow(), rounds=rounds)
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """Prefers small weights, zeros above all; remembers the densities it was shown."""
+
+    seen: tuple[list[int]]
+
+    def scores(self, model, loader, names):
+        weights = {name: model.get_parameter(name).detach() for name in names}
+        kept = sum(int(w.count_nonzero()) for w in weights.values())
+        self.seen[0].append(kept)
+        return {name: -w.abs() for name, w in weights.items()}
+
+
+def test_iterating_revives_nothing_even_if_the_score_asks_for_it():
+    model, _ = NETS["plain"]()
+    size = sum(p.numel() for p in model.parameters() if p.dim() > 1)
+    score = Smallest(([],))
+    mask = prune(model, None, Iterative(score, rounds=4), density=0.1)
+    assert mask.nonzeros == round(0.1 * size)
+    # Nothing was taken back, so what stays are the smallest weights, and zeros were shown.
+    expected = prune(model, None, OneShot(Smallest(([],))), density=0.1)
+    assert mask == expected
+    assert score.seen[0] == [size, *(round(size * 0.1 ** (t / 4)) for t in (1, 2, 3))]
 
 
 def test_random_masks():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from example_nets import Tied, plain, samples
+from example_nets import Tied, convolutional, plain, samples
 from torch import nn
 from torch.func import functional_call
 from torch.utils.data import DataLoader, Dataset
@@ -179,3 +179,59 @@ def test_works_inside_no_grad_and_inference_mode():
 def test_batches_must_be_positive(bad):
     with pytest.raises(ValueError, match="batches must be at least 1"):
         SNIP(batches=bad)
+
+
+def test_scoring_is_in_evaluation_mode():
+    with torch.random.fork_rng([]):
+        torch.default_generator.manual_seed(0)
+        model, data = convolutional(), samples((1, 8, 8))
+    model[1].running_mean += 1.0
+    model.train()
+    found = SNIP().scores(model, data, ("6.weight",))["6.weight"]
+    model.eval()
+    weight = model[6].weight
+    loss = F.cross_entropy(model(data.inputs), data.targets)
+    (slope,) = torch.autograd.grad(loss, [weight])
+    torch.testing.assert_close(found, (weight * slope).abs().detach().double())
+
+
+class Restless(nn.Module):
+    """Writes to a buffer and draws at random, in evaluation mode too."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(6, 3)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1.0
+        return self.inner(x) + torch.randn(3)
+
+
+def test_a_restless_model_is_scored_alike_and_left_alone():
+    with torch.random.fork_rng([]):
+        model, data = Restless(), samples((6,))
+    first = SNIP().scores(model, data, ("inner.weight",))["inner.weight"]
+    state = torch.get_rng_state()
+    second = SNIP().scores(model, data, ("inner.weight",))["inner.weight"]
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(first, second)
+    assert model.calls == 0
+
+
+def test_scores_do_not_depend_on_the_number_of_threads():
+    with torch.random.fork_rng([]):
+        torch.default_generator.manual_seed(0)
+        model = nn.Sequential(
+            nn.Flatten(), nn.Linear(1024, 300), nn.ReLU(),
+            nn.Linear(300, 300), nn.ReLU(), nn.Linear(300, 3),
+        )  # fmt: skip
+    data, names = samples((32, 32), n=256), tuple(prunable(model))
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(SNIP().scores(model, data, names))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(found[0][name], found[1][name]) for name in names)

@@ -249,6 +249,14 @@ class TestInputShape:
         assert torch.equal(SynFlow().scores(model, None, ("0.weight",))["0.weight"],
                            expected["0.weight"])  # fmt: skip
 
+    def test_the_loaders_shape_goes_before_the_models(self):
+        from types import SimpleNamespace
+
+        model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        model.input_shape = (1, 5, 5)
+        large = SynFlow().scores(model, SimpleNamespace(input_shape=(1, 9, 9)), ("0.weight",))
+        assert torch.equal(large["0.weight"], scores_of(model, (1, 9, 9))["0.weight"])
+
     def test_the_first_layer_tells_it(self):
         assert SynFlow().scores(plain(), None, ("1.weight",))["1.weight"].all()
         lenet = nn.Sequential(nn.Conv2d(3, 2, 5), nn.Flatten(), nn.Linear(2 * 28 * 28, 2))

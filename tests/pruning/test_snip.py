@@ -7,7 +7,7 @@ from torch.func import functional_call
 from torch.utils.data import DataLoader, Dataset
 
 from mitools.models import prunable
-from mitools.pruning import SNIP, Iterative, OneShot, prune
+from mitools.pruning import SNIP, Iterative, OneShot, SynFlow, prune
 
 
 def loss_at(model, name, index, value, inputs, targets):
@@ -219,19 +219,22 @@ def test_a_restless_model_is_scored_alike_and_left_alone():
     assert model.calls == 0
 
 
-def test_scores_do_not_depend_on_the_number_of_threads():
+@pytest.mark.parametrize("score", [SNIP(), SynFlow()], ids=repr)
+def test_scores_do_not_depend_on_the_number_of_threads(score):
     with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(0)
+        # Sums over a batch, as in a convolution's gradient, are shared among threads.
         model = nn.Sequential(
-            nn.Flatten(), nn.Linear(1024, 300), nn.ReLU(),
-            nn.Linear(300, 300), nn.ReLU(), nn.Linear(300, 3),
+            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(128, 3),
         )  # fmt: skip
-    data, names = samples((32, 32), n=256), tuple(prunable(model))
+    data, names = samples((1, 16, 16), n=64), tuple(prunable(model))
     threads, found = torch.get_num_threads(), []
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            found.append(SNIP().scores(model, data, names))
+            found.append(score.scores(model, data, names))
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(found[0][name], found[1][name]) for name in names)

@@ -103,6 +103,46 @@ def test_every_sample_once_an_epoch_and_no_batch_of_one(n, batch, sizes):
     assert [e.step for e in history.epochs] == [len(sizes), 2 * len(sizes)]
 
 
+class Watcher(Recorder):
+    """Also draws from torch's generator, as dropout does, and looks at the threads."""
+
+    def __init__(self):
+        super().__init__()
+        self.draws, self.threads = [], set()
+
+    def forward(self, x):
+        if self.training:
+            self.draws.append(torch.rand(()).item())
+            self.threads.add(torch.get_num_threads())
+        return super().forward(x)
+
+
+def test_order_and_dropout_follow_seed_and_epoch():
+    data = (torch.arange(12).float()[:, None], torch.zeros(12).long())
+    seen, draws = [], []
+    for seed in (0, 1):
+        model = Watcher()
+        train(model, data, Training(3, 6, seed=seed))
+        seen += [tuple(chain(*model.seen[i : i + 2])) for i in (0, 2, 4)]
+        draws += model.draws
+    assert len(set(seen)) == 6 and len(set(draws)) == 12
+
+
+def test_threads_are_those_of_the_training():
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        model = Watcher()
+        train(model, (X[:, :1], Y % 2), Training(1, threads=threads))
+        assert model.threads == {threads} and torch.get_num_threads() == before
+
+
+def test_steps_that_end_an_epoch_complete_it():
+    for steps, done in ((0, 0), (1, 0), (2, 1), (3, 1), (4, 2)):
+        history = train(mlp((6, 3)), (X, Y), Training(5, 25), steps=steps)
+        assert (len(history), history.state.epoch, history.state.step) == (done, done, steps)
+    assert train(mlp((6, 3)), (X, Y), Training(2, 25), steps=99).state.step == 4
+
+
 def test_large_data_are_not_shuffled_as_a_whole_and_give_the_same(monkeypatch):
     one, two = mlp((6, 8, 3)), mlp((6, 8, 3))
     train(one, (X, Y), Training(3, 16))
@@ -274,6 +314,19 @@ def test_evaluation_by_hand_and_without_trace():
     assert seen.loss == pytest.approx(F.cross_entropy(model(X), Y).item(), rel=1e-6)
     assert seen.accuracy == ((model(X).argmax(1) == Y).sum() / 50).item().__round__(2)
     assert seen.n == 50 and str(seen).startswith("loss ") and str(seen).endswith("on 50 samples")
+
+
+def test_evaluation_of_a_model_that_draws_random_numbers_is_repeatable():
+    class Noisy(nn.Linear):
+        def forward(self, x):
+            return super().forward(x + torch.rand(()))
+
+    model = Noisy(6, 3)
+    state = torch.get_rng_state()
+    first = evaluate(model, (X, Y))
+    assert torch.equal(state, torch.get_rng_state())
+    torch.rand(3)
+    assert evaluate(model, (X, Y)) == first
 
 
 def test_losses():

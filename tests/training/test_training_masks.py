@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mitools.models import mlp
-from mitools.training import SGD, Adam, AdamW, Training, state_of, train
+from mitools.training import SGD, Adam, AdamW, EarlyStopping, Training, state_of, train
 
 OPTIMIZERS = [
     SGD(lr=0.1, momentum=0.9, weight_decay=0.01),
@@ -140,6 +140,15 @@ def test_nan_does_not_survive_a_mask():
     assert model.fc1.weight[0].eq(0).all() and model.fc1.weight.isfinite().all()
 
 
+def test_nan_gradients_of_pruned_weights_are_forgotten():
+    model = mlp((6, 8, 3))
+    keep = Keep({"fc1.weight": torch.ones(8, 6, dtype=torch.bool)})
+    keep["fc1.weight"][0] = False
+    model.fc1.weight.register_hook(lambda g: g.index_fill(0, torch.tensor([0]), torch.nan))
+    state = train(model, data(), Training(2, 16, Adam()), mask=keep, steps=4).state
+    assert all(t.isfinite().all() for kept in state.optimizer.values() for t in kept.values())
+
+
 def test_all_and_nothing_are_legal_masks():
     full, none = (mlp((6, 8, 3)) for _ in range(2))
     names = [n for n, p in full.named_parameters() if p.ndim > 1]
@@ -173,8 +182,9 @@ def test_tied_weights_under_either_name():
     for name in ("one.weight", "two.weight"):
         model = Tied()
         keep = Keep({name: torch.rand(6, 6, generator=torch.Generator().manual_seed(0)) < 0.5})
-        train(model, data(classes=6), Training(3, 16, AdamW()), mask=keep)
+        state = train(model, data(classes=6), Training(3, 16, AdamW()), mask=keep, steps=9).state
         assert model.one.weight is model.two.weight
+        assert state.optimizer[0]["exp_avg"][~keep[name]].eq(0).all()
         assert model.one.weight[~keep[name]].eq(0).all()
 
 
@@ -218,3 +228,14 @@ def test_rewinding_restores_survivors_and_statistics():
     for name, tensor in model.state_dict().items():
         expected = initial[name] * keep[name] if name in keep else initial[name]
         assert torch.equal(tensor, expected)
+
+
+def test_the_best_weights_of_a_dense_start_are_masked_too():
+    """Early stopping gives back an epoch from before the mask: it must not bring weights back."""
+    training = Training(8, 16, SGD(0.1), early_stopping=EarlyStopping(2))
+    model = mlp((6, 8, 3))
+    dense = train(model, data(), training, steps=9).state
+    nothing = Keep({n: torch.zeros_like(k) for n, k in keep_of(model).items()})
+    history = train(model, data(), training, mask=nothing, start=dense)
+    assert history.best == 3  # without weights it never gets as good again
+    assert all(model.get_parameter(n).eq(0).all() for n in nothing)

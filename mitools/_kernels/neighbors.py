@@ -7,7 +7,8 @@ of shape (n, d), d >= 1, all values finite, and 1 <= k < n.
 import numpy as np
 
 from mitools._kernels.dense import ROWS, count_by_rows, ksg_by_rows, kth_by_rows
-from mitools._kernels.kdtree import count_in_leaves, grow, kth_in_leaves
+from mitools._kernels.kdtree import grow
+from mitools._kernels.leaves import count_in_leaves, kth_in_leaves
 from mitools._kernels.line import bucket_table, count_sorted, kth_sorted
 from mitools._kernels.plane import Plane
 from mitools._kernels.threads import over_ranges

@@ -51,6 +51,19 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["m"]
 
 
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = saved(tmp_path / "m")
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("mitools.models.tensor_files.os.replace", full)
+    with pytest.raises(OSError, match="no space"):
+        save_tensors(path, {"x": torch.ones(3)}, kind="mask", metadata={})
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["m"]
+
+
 def test_every_truncation_is_refused(tmp_path):
     whole = saved(tmp_path / "m").read_bytes()
     for length in (0, 1, 7, 8, 9, 100, len(whole) // 2, len(whole) - 1):

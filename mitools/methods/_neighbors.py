@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import digamma
@@ -64,23 +64,25 @@ def centred(rows: FloatArray) -> FloatArray:
 
 
 def ball_counts(
-    spaces: Sequence[FloatArray], joint: FloatArray, k: int
+    spaces: Sequence[FloatArray], joint: FloatArray, k: int, kernels: Any = _kernels
 ) -> tuple[IntArray, list[IntArray]]:
     """Return what stands under the digammas of Kraskov's first estimator.
 
     That is k for the joint space, and for each marginal space one more than the number of other
     samples strictly nearer than the k-th joint neighbour. A sample whose k-th neighbour lies at
     distance 0 sits on an atom, where that ball is empty: there, both are the number of samples on
-    the atom, itself included.
+    the atom, itself included. Kernels are ours, or others of the same names and arguments.
     """
-    radius = _kernels.kth_distance(joint, k)
-    within = [_kernels.count_within(space, radius) + 1 for space in spaces]
+    radius = kernels.kth_distance(joint, k)
+    within = [kernels.count_within(space, radius) + 1 for space in spaces]
     return _with_atoms(radius, k, joint, spaces, within)
 
 
-def pair_counts(x: FloatArray, y: FloatArray, k: int) -> tuple[IntArray, list[IntArray]]:
+def pair_counts(
+    x: FloatArray, y: FloatArray, k: int, kernels: Any = _kernels
+) -> tuple[IntArray, list[IntArray]]:
     """Return `ball_counts` for two spaces that make up the joint one, faster."""
-    radius, near_x, near_y = _kernels.ksg_counts(x, y, k)
+    radius, near_x, near_y = kernels.ksg_counts(x, y, k)
     return _with_atoms(radius, k, None, (x, y), [near_x + 1, near_y + 1])
 
 

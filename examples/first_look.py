@@ -36,7 +36,7 @@ def row(name: str, density: float, datasets: int) -> dict[str, object]:
     mask = prune(model, samples, PRUNERS[name], density=density)
     methods = (Counting(), LabelNoiseDecoding(), ResampledMasks(datasets=datasets))
     answer = peff(model, mask, samples, methods)
-    counted, decoded = answer.bounds[0].value, answer.bounds[1].value
+    counted, decoded, coded = (bound.value for bound in answer.bounds[:3])
     ticket = copy.deepcopy(model)
     train(ticket, samples, TRAINING, mask=mask)
     return {
@@ -44,8 +44,9 @@ def row(name: str, density: float, datasets: int) -> dict[str, object]:
         "pruner": name,
         "I lower": round(answer.lower.value, 1),
         "I upper": round(answer.upper.value),
-        "share of log C(p, k)": round(answer.upper.value / counted, 2),
-        "decoded from this mask": round(decoded, 1),
+        "code": round(coded),
+        "code / log C(p, k)": round(coded / counted, 2),
+        "decoded, this mask": round(decoded, 1),
         "memorised": round(float(evaluate(ticket, samples).accuracy), 2),
     }
 

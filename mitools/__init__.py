@@ -9,6 +9,14 @@ if TYPE_CHECKING:
     from mitools.effective import LabelNoiseDecoding as LabelNoiseDecoding
     from mitools.effective import ResampledMasks as ResampledMasks
     from mitools.effective import peff as peff
+    from mitools.measures import (
+        conditional_mutual_information as conditional_mutual_information,
+    )
+    from mitools.measures import entropy as entropy
+    from mitools.measures import multi_information as multi_information
+    from mitools.measures import mutual_information as mutual_information
+    from mitools.measures import pairwise as pairwise
+    from mitools.measures import transfer_entropy as transfer_entropy
     from mitools.models import prunable as prunable
     from mitools.pruning import Mask as Mask
     from mitools.pruning import prune as prune
@@ -16,6 +24,8 @@ if TYPE_CHECKING:
     from mitools.results import Estimate as Estimate
     from mitools.training import Training as Training
     from mitools.training import train as train
+    from mitools.uncertainty import permutation_test as permutation_test
+    from mitools.uncertainty import with_error as with_error
 
 _HOME = {
     "Counting": "mitools.effective",
@@ -26,10 +36,18 @@ _HOME = {
     "Mask": "mitools.pruning",
     "ResampledMasks": "mitools.effective",
     "Training": "mitools.training",
+    "conditional_mutual_information": "mitools.measures",
+    "entropy": "mitools.measures",
+    "multi_information": "mitools.measures",
+    "mutual_information": "mitools.measures",
+    "pairwise": "mitools.measures",
     "peff": "mitools.effective",
+    "permutation_test": "mitools.uncertainty",
     "prunable": "mitools.models",
     "prune": "mitools.pruning",
     "train": "mitools.training",
+    "transfer_entropy": "mitools.measures",
+    "with_error": "mitools.uncertainty",
 }
 # Names resolve on first use (PEP 562), so that estimates between arrays never load torch.
 

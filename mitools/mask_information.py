@@ -318,9 +318,9 @@ def _mixed(ratios: FloatArray, method: str, confidence: float) -> Estimate:
     log_weights = np.full(len(ratios), math.log((1.0 - _SILENT) / (len(ratios) - 1)))
     log_weights[0] = math.log(_SILENT)
     totals = ratios.sum(axis=1)
-    value = float(logsumexp(totals + log_weights))
+    value = float(np.logaddexp.reduce(totals + log_weights))
     best = ratios[int(np.argmax(totals + log_weights))]
-    error = float(best.std() * math.sqrt(len(best)))
+    error = float(np.std(best)) * math.sqrt(best.size)
     low = value - math.log(1.0 / (1.0 - confidence))
     return Estimate(value, method, "lower", QUANTITY, error, (low, math.inf), confidence)
 
@@ -350,7 +350,7 @@ def generalisation_gap(
     train = errors / n
     alpha = 1.0 - confidence
     likely = binomtest(heldout_errors, heldout_n).proportion_ci(1.0 - alpha / 2, method="exact")
-    nearest = min(max(train, likely.low), likely.high)
+    nearest = float(np.clip(train, likely.low, likely.high))
     price = math.log(2.0 * math.sqrt(n))
     # Half a held-out mistake off 0 and n' keeps the value finite where no mistake was seen.
     population = (heldout_errors + 0.5) / (heldout_n + 1.0)

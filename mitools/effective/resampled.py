@@ -4,11 +4,9 @@ import copy
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from joblib import Parallel, delayed
 from scipy.stats import t as student_t
 from torch import nn
@@ -20,6 +18,7 @@ from mitools.effective.decoding import LabelNoiseDecoding, knows_noise
 from mitools.effective.evidence import Evidence, remembered_pruner
 from mitools.mask_information import QUANTITY, independent_code
 from mitools.pruning import Mask, Pruner
+from mitools.pruning.scoring import reproducibly
 from mitools.results import Estimate
 
 
@@ -186,7 +185,7 @@ def stacked(masks: Sequence[Mask]) -> BoolArray:
 def _run(
     pruner: Pruner, model: nn.Module, data: object, density: float, names: tuple[str, ...]
 ) -> Mask:
-    with _one_thread():
+    with reproducibly():
         return pruner.mask(copy.deepcopy(model), data, density, names)
 
 
@@ -235,14 +234,3 @@ def _label_entropy(samples: Samples, quantity: str) -> Estimate:
 
 def _noted(estimate: Estimate, note: str) -> Estimate:
     return dataclasses.replace(estimate, notes=(*estimate.notes, note))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread: sums in one order, so a mask does not depend on the machine's load."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

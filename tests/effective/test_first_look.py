@@ -27,11 +27,15 @@ def answers():
     }
 
 
+def coding(answer):
+    return next(b for b in answer.bounds if b.sense == "upper" and "Resampled" in b.method)
+
+
 @pytest.mark.slow
 def test_trained_masks_carry_more_than_masks_at_initialisation(answers):
     """theory: coding upper bounds order IMP > magnitude after training > SNIP at 20% density."""
-    upper = {name: answer.upper.value for name, answer in answers.items()}
-    assert upper["snip"] < upper["after"] < upper["imp"]
+    coded = {name: coding(answer).value for name, answer in answers.items()}
+    assert coded["snip"] < coded["after"] < coded["imp"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,15 @@
+"""What the layers of a network compute on data, and how much they know of it."""
+
+from mitools.activations.capture import Activations, Reduce, activation_batches, capture
+from mitools.activations.information import layer_information
+from mitools.activations.watching import At, weight_layers
+
+__all__ = [
+    "Activations",
+    "At",
+    "Reduce",
+    "activation_batches",
+    "capture",
+    "layer_information",
+    "weight_layers",
+]

@@ -1,0 +1,407 @@
+"""capture: what layers compute, by hand and by hooks, and a network that never notices."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import parametrizations, prune
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from mitools.activations import activation_batches, capture
+from mitools.data import Samples, digits
+from mitools.models import lenet5, mlp
+from mitools.pruning.mask import Mask
+from mitools.pruning.masked import masked
+
+torch.set_num_threads(1)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def data(*shape, seed=0):
+    return Samples(normal(*shape, seed=seed), torch.arange(shape[0]) % 2)
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+class Model(nn.Module):
+    """A network whose forward pass is a function, for cases that no Sequential shows."""
+
+    def __init__(self, forward, **parts):
+        super().__init__()
+        self.function = forward
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+# ---- equal to running the layers by hand ----
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_mlp_by_hand(inplace):
+    model = mlp((6, 5, 4, 3), seed=1)
+    for name in ("relu1", "relu2"):
+        setattr(model, name, nn.ReLU(inplace))
+    samples = data(20, 6)
+    z1 = model.fc1(samples.inputs)
+    t1 = F.relu(z1)
+    z2 = model.fc2(t1)
+    t2 = F.relu(z2)
+    z3 = model.fc3(t2)
+    assert (z1 < 0).any() and (z2 < 0).any()
+    expected = {
+        "activation": (t1, t2, z3),
+        "output": (z1, z2, z3),
+        "input": (samples.inputs, t1, t2),
+    }
+    for at, values in expected.items():
+        found = capture(model, samples, at=at, inputs=True)
+        assert list(found) == ["fc1", "fc2", "fc3"]
+        for rows, value in zip(found.values(), values, strict=True):
+            assert rows.dtype == np.float32
+            close(rows, value)
+        close(found.inputs, samples.inputs)
+        np.testing.assert_array_equal(found.targets, samples.targets)
+
+
+def test_modules_may_be_named_freely_and_give_their_own_output():
+    model, samples = mlp((6, 5, 3), seed=1), data(9, 6)
+    found = capture(model, samples, ["relu1", "fc1"], at="activation")
+    np.testing.assert_array_equal(found["relu1"], found["fc1"])
+    assert (capture(model, samples, ["fc1"], at="output")["fc1"] < 0).any()
+
+
+def test_activation_is_behind_a_normalisation_and_its_nonlinearity():
+    model, samples = mlp((6, 5, 3), batch_norm=True, seed=1), data(30, 6)
+    model(samples.inputs)  # so that the running statistics are not 0 and 1
+    model.eval()
+    close(
+        capture(model, samples)["fc1"],
+        torch.relu(model.norm1(model.fc1(samples.inputs))),
+    )
+
+
+@pytest.mark.parametrize(
+    "ending", [F.relu, F.gelu, F.silu, torch.tanh, torch.Tensor.sigmoid, F.logsigmoid, torch.relu_]
+)
+def test_nonlinearities_that_are_functions_count(ending):
+    model = Model(lambda self, x: self.b(ending(self.a(x))), a=nn.Linear(4, 3), b=nn.Linear(3, 2))
+    samples = data(8, 4)
+    close(capture(model, samples)["a"], ending(model.a(samples.inputs)))
+    close(capture(model, samples, at="output")["a"], model.a(samples.inputs))
+
+
+def test_what_is_added_in_place_is_no_nonlinearity_of_the_layer():
+    def forward(self, x):
+        y = self.a(x)
+        y += x
+        return F.relu_(y)
+
+    model, samples = Model(forward, a=nn.Linear(4, 4)), data(8, 4)
+    close(capture(model, samples)["a"], model.a(samples.inputs))
+
+
+def test_convolutions_flat_averaged_and_in_patches():
+    model, samples = lenet5(size=8, seed=0), data(7, 1, 8, 8)
+    maps = torch.relu(model.conv1(samples.inputs))
+    n, c, h, w = maps.shape
+    close(capture(model, samples)["conv1"], maps.flatten(1))
+    close(capture(model, samples, reduce="mean")["conv1"], maps.mean((2, 3)))
+    patches = capture(model, samples, reduce="patches")
+    places = [(h // 6, w // 6), (h // 2, w // 6), (5 * h // 6, 5 * w // 6)]
+    for index, (row, column) in zip((0, 3, 8), places, strict=True):
+        close(patches["conv1"][:, index], maps[:, :, row, column])
+    assert patches["conv1"].shape == (n, 9, c)
+    assert patches["fc1"].shape == (n, 120)
+
+
+def test_sequences_have_their_features_last():
+    model = Model(lambda self, x: self.a(x).relu().mean(1), a=nn.Linear(3, 5))
+    samples = data(6, 4, 3)
+    close(capture(model, samples, reduce="mean")["a"], torch.relu(model.a(samples.inputs)).mean(1))
+    raw = next(activation_batches(model, samples))[2]["a"]
+    assert raw.shape == (6, 4, 5)
+
+
+def test_modules_called_twice_and_tied_weights():
+    shared = nn.Linear(4, 4)
+    twin = nn.Linear(4, 4)
+    twin.weight = shared.weight
+    model = Model(lambda self, x: self.twin(F.relu(self.a(F.relu(self.a(x))))), a=shared, twin=twin)
+    samples = data(10, 4)
+    first = F.relu(shared(samples.inputs))
+    second = F.relu(shared(first))
+    found = capture(model, samples)
+    assert list(found) == ["a", "a#2", "twin"]
+    for rows, value in zip(found.values(), (first, second, twin(second)), strict=True):
+        close(rows, value)
+
+
+def test_transformers_do_not_skip_their_layers():
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.1)
+    model = Model(lambda self, x: self.layer(x)[:, 0], layer=layer).eval()
+    samples = data(5, 3, 8)
+    found = capture(model, samples, reduce="mean")
+    assert list(found) == ["layer.self_attn", "layer.linear1", "layer.linear2"]
+    attended = layer.self_attn(*[samples.inputs] * 3)[0]
+    close(found["layer.self_attn"], attended.mean(1))
+    inside = layer.norm1(samples.inputs + attended)
+    close(found["layer.linear1"], F.relu(layer.linear1(inside)).mean(1))
+
+
+def test_pruned_networks():
+    model, samples = mlp((6, 5, 3), seed=1), data(9, 6)
+    kept = {"fc1.weight": normal(5, 6) > 0}
+    with masked(model, kept):
+        inside = capture(model, samples)
+    applied = Mask(kept).apply_(copy.deepcopy(model))
+    np.testing.assert_array_equal(inside["fc1"], capture(applied, samples)["fc1"])
+    assert (inside["fc1"] != capture(model, samples)["fc1"]).any()
+
+
+# ---- the network is as it was ----
+
+
+class Restless(nn.Module):
+    """Counts its calls, keeps its last input, and overwrites its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+        self.norm = nn.BatchNorm1d(3)
+        self.drop = nn.Dropout(0.5)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        self.last = x
+        return self.drop(self.norm(self.fc(x.mul_(2)))) + torch.rand(3)
+
+
+def restless():
+    model = Restless()
+    prune.random_unstructured(model.fc, "weight", 0.5)
+    model.norm.eval()  # a mode of its own
+    model(normal(5, 4)).sum().backward()
+    return model
+
+
+def state(model):
+    hooks = [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()]
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    grads = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
+    return hooks, [m.training for m in model.modules()], tensors, grads
+
+
+def assert_same(before, after):
+    assert before[:2] == after[:2]
+    assert list(before[2]) == list(after[2])
+    assert all(torch.equal(before[2][name], after[2][name]) for name in before[2])
+    for a, b in zip(before[3], after[3], strict=True):
+        assert (a is None and b is None) or torch.equal(a, b)
+
+
+@pytest.mark.parametrize("at", ["activation", "output", "input"])
+def test_model_data_and_generators_are_untouched(at):
+    model, samples = restless(), data(12, 4)
+    before, inputs, weight, last = state(model), samples.inputs.clone(), model.fc.weight, model.last
+    random = torch.get_rng_state()
+    capture(model, DataLoader(samples, 5, shuffle=True), at=at, limit=7, seed=0)
+    assert_same(before, state(model))
+    assert model.fc.weight is weight and weight.grad_fn is not None
+    assert model.last is last
+    assert torch.equal(samples.inputs, inputs)
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("error", [KeyError, RuntimeError])
+def test_untouched_even_when_the_forward_pass_raises(error):
+    def fails(module, args, output):
+        raise error("in the middle")
+
+    model = restless()
+    model.drop.register_forward_hook(fails)
+    before = state(model)
+    with pytest.raises((KeyError, ValueError), match="in the middle"):
+        capture(model, data(12, 4))
+    assert_same(before, state(model))
+
+
+def test_parametrised_weights():
+    model = nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 3)), nn.ReLU())
+    samples = data(6, 4)
+    close(capture(model, samples)["0"], model(samples.inputs))
+
+
+# ---- which samples, and how much memory ----
+
+
+def identity():
+    model = nn.Sequential(nn.Linear(1, 1, bias=False))
+    nn.init.ones_(model[0].weight)
+    return model
+
+
+def numbered(n):
+    return Samples(torch.arange(float(n))[:, None], torch.arange(n) % 7)
+
+
+class Stream(IterableDataset):
+    """Batches without a length, counting how many were read."""
+
+    def __init__(self, n):
+        self.samples, self.read = numbered(n), 0
+
+    def __iter__(self):
+        for i in range(len(self.samples)):
+            self.read += 1
+            yield self.samples[i]
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: DataLoader(s, 13), "stream"])
+def test_every_sample_once_in_order(wrap):
+    samples = numbered(100)
+    source = DataLoader(Stream(100), 13) if wrap == "stream" else wrap(samples)
+    found = capture(identity(), source, inputs=True)
+    np.testing.assert_array_equal(found["0"][:, 0], np.arange(100))
+    np.testing.assert_array_equal(found.indices, np.arange(100))
+    np.testing.assert_array_equal(found.targets, np.arange(100) % 7)
+
+
+def test_limit_reads_no_further():
+    stream = Stream(1_000)
+    found = capture(identity(), DataLoader(stream, 10), limit=25)
+    np.testing.assert_array_equal(found.indices, np.arange(25))
+    assert stream.read == 30
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64, 1_000])
+def test_a_seeded_choice_keeps_rows_together(batch):
+    found = capture(identity(), DataLoader(numbered(300), batch), limit=40, seed=3, inputs=True)
+    assert len(set(found.indices)) == 40
+    np.testing.assert_array_equal(found["0"][:, 0], found.indices)
+    np.testing.assert_array_equal(found.inputs, found["0"])
+    np.testing.assert_array_equal(found.targets, found.indices % 7)
+    assert found.indices.max() >= 40
+
+
+def test_a_seeded_choice_is_uniform():
+    """Each of 60 samples is one of 20 kept with probability 1/3, in 300 independent choices."""
+    loader, model = DataLoader(numbered(60), 16), identity()
+    kept = np.zeros(60)
+    for seed in range(300):
+        kept[capture(model, loader, limit=20, seed=seed).indices] += 1
+    # 60 draws at 4.5 standard deviations: one false alarm in some 2,500 sets of seeds
+    assert np.abs(kept - 100).max() < 4.5 * np.sqrt(300 * (1 / 3) * (2 / 3))
+
+
+def test_arrays_hold_no_more_than_the_limit():
+    found = capture(identity(), DataLoader(Stream(1_000), 10), limit=50, seed=0)
+    owner = found["0"] if found["0"].base is None else found["0"].base
+    assert owner.nbytes == 50 * 4
+
+
+def test_memory_is_refused_before_it_is_taken():
+    model, samples = mlp((64, 50, 10)), digits()
+    row = (50 + 10) * 4 + 8 + 8  # float32 activations, target, index
+    capture(model, samples, limit=100, memory=100 * row)
+    with pytest.raises(ValueError, match=r"memory must hold .* limit="):
+        capture(model, samples, limit=100, memory=100 * row - 1)
+
+
+# ---- bad input ----
+
+
+def test_empty_loader():
+    with pytest.raises(ValueError, match="loader must yield at least one batch"):
+        capture(mlp((2, 2)), DataLoader(data(3, 2), 4, drop_last=True))
+    with pytest.raises(ValueError, match="loader"):
+        capture(mlp((2, 2)), TensorDataset(torch.zeros(0, 2), torch.zeros(0)))
+
+
+@pytest.mark.parametrize("layers", [["fc9"], [], ["fc1", "fc1"]])
+def test_unknown_layers_list_what_exists(layers):
+    with pytest.raises(ValueError, match="There are: flatten, fc1, relu1, fc2"):
+        capture(mlp((4, 3, 2)), data(5, 4), layers)
+
+
+def test_one_name_is_no_sequence():
+    with pytest.raises(TypeError, match=r"Write \['fc1'\]"):
+        capture(mlp((4, 3, 2)), data(5, 4), "fc1")
+
+
+def test_layer_never_reached():
+    model = Model(lambda self, x: self.a(x), a=nn.Linear(4, 2), spare=nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=r"'spare' never ran\. Reached: a"):
+        capture(model, data(5, 4))
+    assert list(capture(model, data(5, 4), ["a"])) == ["a"]
+
+
+def test_bad_activations_name_the_layer():
+    model = Model(
+        lambda self, x: self.b(torch.log(self.a(x))), a=nn.Linear(4, 3), b=nn.Linear(3, 2)
+    )
+    with pytest.raises(ValueError, match="finite activations; 'b' holds"):
+        capture(model, data(50, 4))
+
+
+def test_bad_weights_name_the_tensor():
+    model = mlp((4, 3, 2))
+    with torch.no_grad():
+        model.fc2.weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"fc2\.weight"):
+        capture(model, data(5, 4))
+
+
+def test_float64_values_too_large_to_keep():
+    model = identity().double()
+    with pytest.raises(ValueError, match="float32"):
+        capture(
+            model,
+            Samples(
+                torch.full((3, 1), 1e200, dtype=torch.float64), torch.zeros(3, dtype=torch.long)
+            ),
+        )
+
+
+def test_layers_that_return_no_tensor():
+    model = Model(lambda self, x: self.rnn(x)[0][:, 0], rnn=nn.LSTM(3, 2, batch_first=True))
+    with pytest.raises(ValueError, match="'rnn' has a tuple"):
+        capture(model, data(5, 4, 3), ["rnn"])
+
+
+def test_rows_must_be_samples():
+    model = Model(lambda self, x: self.a(x.movedim(1, 0)).mean(0), a=nn.Linear(3, 2))
+    with pytest.raises(ValueError, match=r"one row for each sample; 'a' .*batch_first"):
+        capture(model, data(5, 4, 3))
+
+
+def test_layers_must_run_equally_often():
+    def forward(self, x):
+        return self.a(self.a(x)) if len(x) < 4 else self.a(x)
+
+    model = Model(forward, a=nn.Linear(3, 3))
+    with pytest.raises(ValueError, match="equally often"):
+        capture(model, DataLoader(data(10, 3), 4))
+
+
+def test_inputs_of_another_shape():
+    with pytest.raises(ValueError, match=r"refused a batch of shape \(5, 3\)"):
+        capture(mlp((4, 2)), data(5, 3))
+
+
+@pytest.mark.parametrize("option", [{"at": "after"}, {"reduce": "max"}, {"limit": 0}, {"seed": -1}])
+def test_options(option):
+    with pytest.raises(ValueError, match=next(iter(option))):
+        capture(mlp((4, 2)), data(5, 4), **option)

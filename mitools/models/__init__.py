@@ -14,7 +14,6 @@ from mitools.models.randomness import (
     generator_states,
     seeded,
     set_generator_states,
-    stream,
 )
 from mitools.models.tensor_files import load_tensors, save_tensors
 
@@ -35,6 +34,5 @@ __all__ = [
     "save_tensors",
     "seeded",
     "set_generator_states",
-    "stream",
     "tensors_of",
 ]

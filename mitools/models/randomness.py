@@ -3,26 +3,8 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor
-
-
-def stream(*seeds: int) -> int:
-    """Return a 63-bit seed made of several: different numbers give unrelated streams.
-
-    Parameters
-    ----------
-    *seeds : int, >= 0
-        For instance the seed of a training and the number of the epoch.
-
-    Examples
-    --------
-    >>> stream(0, 1) == stream(0, 1), stream(0, 1) == stream(1, 0)
-    (True, False)
-    """
-    state = np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0]
-    return int(state) >> 1
 
 
 @contextmanager

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from zlib import crc32
 
 import torch
 from torch import nn
 
-from mitools.models import stream
+from mitools.data.seeds import derived_seed
 from mitools.pruning.scoring import parameters_named
 from mitools.pruning.selection import Scores
 
@@ -29,7 +28,7 @@ class Random:
         found = {}
         for name, weight in parameters_named(model, names).items():
             # The CPU's generator, so that the mask is the same on every device.
-            rng = torch.Generator().manual_seed(stream(self.seed, crc32(name.encode())))
+            rng = torch.Generator().manual_seed(derived_seed(self.seed, "random score", name))
             draw = torch.rand(weight.shape, generator=rng, dtype=torch.float64)
             found[name] = draw.to(weight.device)
         return found

@@ -17,7 +17,6 @@ from mitools.models import (
     prunable,
     reinitialized,
     seeded,
-    stream,
     tensors_of,
 )
 
@@ -68,10 +67,6 @@ def test_seeded_gives_back_the_generator_even_after_an_error():
         torch.rand(3)
         raise RuntimeError
     assert torch.equal(state, torch.get_rng_state())
-
-
-def test_streams_differ():
-    assert len({stream(a, b) for a in range(20) for b in range(20)}) == 400
 
 
 # Fresh weights.

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("mitools: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"mitools: {error}", file=sys.stderr)
         return 2
 
@@ -270,7 +270,10 @@ def _model(options: argparse.Namespace) -> "nn.Module":
             "Other networks: from mitools import peff."
         )
     if options.weights is not None:
-        model.load_state_dict(_weights(options.weights))
+        try:
+            model.load_state_dict(_weights(options.weights))
+        except RuntimeError as error:
+            raise ValueError(f"--weights must fit --model {name}; {error}") from None
     return model
 
 

@@ -1,0 +1,124 @@
+"""The command line: what it prints where, what it writes, and what it exits with."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mitools import cli
+from mitools.experiments import Demo
+from mitools.pruning import Mask
+from mitools.results import EffectiveParameters
+from mitools.training import SGD, Training
+
+SETTING = ["--data", "digits", "--flips", "0.3", "--model", "mlp:64-12-10", "--quiet"]
+
+
+@pytest.fixture
+def mask(tmp_path, capsys):
+    path = tmp_path / "mask.safetensors"
+    pruned = ["prune", *SETTING, "--pruner", "snip", "--density", "0.2", "--out", str(path)]
+    assert cli.main(pruned) == 0
+    out, err = capsys.readouterr()
+    assert "of 888 weights kept" in out and str(path) in out
+    assert err == ""
+    return path
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    for part in ("mitools demo", "mitools prune", "mitools peff", "exit codes", "nats"):
+        assert part in out
+
+
+def test_pruned_mask_is_saved_with_what_it_knows(mask):
+    loaded = Mask.load(mask)
+    assert loaded.nonzeros == round(0.2 * 888)
+    assert "SNIP" in loaded.pruner
+    assert loaded.fingerprint is not None
+
+
+def test_peff_of_a_saved_mask_runs_its_pruner_again(mask, tmp_path, capsys):
+    path = tmp_path / "answer.json"
+    assert cli.main(["peff", *SETTING, "--mask", str(mask), "--bits", "--json", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "178 of 888 weights" in out and "in bits" in out
+    answer = EffectiveParameters.load(path)
+    assert "ResampledMasks" in answer.upper.method or answer.upper.method == "LabelEntropy()"
+    assert any("ResampledMasks" in bound.method for bound in answer.bounds)
+
+
+def test_resample_and_heldout(mask, capsys):
+    given = ["peff", *SETTING, "--mask", str(mask), "--resample", "3", "--heldout"]
+    assert cli.main(given) == 0
+    assert "p_eff" in capsys.readouterr().out
+
+
+def test_weights_go_through_a_file(tmp_path, capsys):
+    weights, out = tmp_path / "w0.safetensors", tmp_path / "mask.safetensors"
+    arguments = ["--pruner", "random", "--density", "0.5", "--out", str(out)]
+    saved = ["prune", *SETTING, *arguments, "--seed", "7", "--save-weights", str(weights)]
+    assert cli.main(saved) == 0
+    assert all(torch.isfinite(t).all() for t in load_file(weights).values())
+    assert cli.main(["peff", *SETTING, "--mask", str(out), "--weights", str(weights)]) == 0
+    assert "<= 0 nats" in capsys.readouterr().out
+
+
+def test_demo_writes_table_and_figure(tmp_path, capsys, monkeypatch):
+    def small(**options):
+        training = Training(epochs=2, batch_size=50, optimizer=SGD(lr=0.1))
+        return Demo(**(options | {"datasets": 3}), images=60, widths=(64, 8, 10), training=training)
+
+    monkeypatch.setattr("mitools.experiments.Demo", small)
+    threads = torch.get_num_threads()
+    try:
+        assert cli.main(["demo", "--out", str(tmp_path), "--quiet", "--jobs", "1"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    out, err = capsys.readouterr()
+    assert "magnitude after training" in out and "memorised" in out
+    assert err == ""
+    assert (tmp_path / "demo.csv").read_text().count("\n") == 6
+    assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["peff", "--mask", "absent.safetensors"], "absent.safetensors"),
+        (["peff", "--model", "mlp:x", "--mask", "m"], "--model mlp must be followed by widths"),
+        (["peff", "--model", "resnet", "--mask", "m"], "--model must be"),
+        (["peff", "--weights", "absent", "--mask", "m"], "absent"),
+        (["prune", "--pruner", "snip", "--density", "1.5"], "density must be"),
+        (["prune", "--pruner", "snip", "--density", ".1", "--flips", "2"], "rate must be"),
+        (["prune", "--data", "mnist", "--pruner", "snip", "--density", ".1"], "mnist"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*arguments, "--quiet"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("mitools: ") and message.lower() in err.lower()
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_of_another_model_are_refused(mask, tmp_path, capsys):
+    weights = tmp_path / "w.safetensors"
+    out = ["--pruner", "random", "--density", "0.5", "--out", str(tmp_path / "m.safetensors")]
+    other = ["--model", "mlp:64-5-10", "--quiet", "--save-weights", str(weights)]
+    assert cli.main(["prune", *out, *other]) == 0
+    assert cli.main(["peff", *SETTING, "--mask", str(mask), "--weights", str(weights)]) == 2
+    assert "--weights must" in capsys.readouterr().err
+
+
+def test_interruption_has_its_own_code(monkeypatch, capsys):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_prune", interrupted)
+    assert cli.main(["prune", "--pruner", "snip", "--density", "0.1"]) == 130
+    assert "interrupted" in capsys.readouterr().err

@@ -12,7 +12,7 @@ _TILE = 128
 _CHUNK = 32
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _fill(columns, i, start, stop, euclidean, rows, slot):
     """Write distances (squares, if Euclidean) of point i to points start..stop - 1."""
     d = columns.shape[0]
@@ -49,7 +49,7 @@ def _fill(columns, i, start, stop, euclidean, rows, slot):
         c += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _fill_rows(columns, first, last, euclidean, rows):
     """Write the distance rows of points first..last - 1."""
     n = columns.shape[1]
@@ -59,7 +59,7 @@ def _fill_rows(columns, first, last, euclidean, rows):
             _fill(columns, i, start, stop, euclidean, rows, i - first)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _smallest(rows, slot, own, distances, indices, at):
     """Write the smallest of a row, ascending, the earlier first among equals, without place own."""
     n = rows.shape[1]
@@ -69,9 +69,10 @@ def _smallest(rows, slot, own, distances, indices, at):
     found = 0
     for start in range(0, n, _CHUNK):
         stop = min(n, start + _CHUNK)
+        part = row[start:stop]
         hits = 0
-        for j in range(start, stop):
-            hits += row[j] < limit
+        for j in range(part.shape[0]):
+            hits += part[j] < limit
         if hits == 0 and found == k:
             continue
         for j in range(start, stop):
@@ -90,7 +91,7 @@ def _smallest(rows, slot, own, distances, indices, at):
                 limit = distances[at, k - 1]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _below(rows, slot, own, radius):
     """Return how many places of a row other than own hold less than the radius."""
     row = rows[slot]
@@ -98,6 +99,13 @@ def _below(rows, slot, own, radius):
     for j in range(row.shape[0]):
         hits += row[j] < radius
     return hits - (row[own] < radius)
+
+
+@njit(cache=True, nogil=True)
+def _larger(a, b, out):
+    """Write the larger of two rows."""
+    for j in range(out.shape[0]):
+        out[j] = max(a[j], b[j])
 
 
 @njit(cache=True, nogil=True)
@@ -144,8 +152,7 @@ def ksg_by_rows(first, last, x, y, k, radius, nx, ny):
         _fill_rows(x, start, stop, False, rows_x)
         _fill_rows(y, start, stop, False, rows_y)
         for i in range(start, stop):
-            for j in range(n):
-                joint[0, j] = max(rows_x[i - start, j], rows_y[i - start, j])
+            _larger(rows_x[i - start], rows_y[i - start], joint[0])
             _smallest(joint, 0, i, nearest, indices, 0)
             r = nearest[0, k - 1]
             radius[i] = r

@@ -121,8 +121,8 @@ def _sort_into_leaves(points, middle, tree):
         stack.append((node + 1, first, left))
 
 
-# Below, whole arrays are passed and indexed in full, since a slice costs atomic counts; and loops run
-# to a length the compiler does not know, or it unrolls them before it could use vectors.
+# Below, whole arrays are passed and indexed in full, since a slice costs atomic counts; and loops
+# run to a length the compiler does not know, or it unrolls them before it could use vectors.
 
 
 @njit(cache=True, nogil=True)

@@ -148,7 +148,7 @@ def kth_in_leaves(first, last, tree, ties, euclidean, distances, indices):
             if not _wanted(bounds, depth, bars, ties, smallest, worst, near_index):
                 continue
             if size == 1:
-                asking = 0
+                asking, taken = 0, 0
                 for lane in range(LEAF):
                     lanes[asking] = lane
                     asking += bounds[depth, lane] < bars[lane]
@@ -164,8 +164,8 @@ def kth_in_leaves(first, last, tree, ties, euclidean, distances, indices):
                             blocks, order, own, lane, at, euclidean, worst, near, near_index, out
                         )
                         _shorten(worst, lane, unit, ties, euclidean, radius)
-                        farthest = np.float32(np.nan)
-                if not farthest == farthest:
+                        taken += 1
+                if taken > 0:
                     farthest = largest(radius)
                 continue
             left = size // 2
@@ -282,8 +282,20 @@ def count_in_leaves(first, last, tree, radius, euclidean, counts):
                 continue
             if size == 1:
                 _count_leaf(
-                    blocks, short, own, at, euclidean, exact, live, depth, outer, inner, total,
-                    rough, out, lanes,
+                    blocks,
+                    short,
+                    own,
+                    at,
+                    euclidean,
+                    exact,
+                    live,
+                    depth,
+                    outer,
+                    inner,
+                    total,
+                    rough,
+                    out,
+                    lanes,
                 )
                 continue
             left = size // 2

@@ -5,8 +5,12 @@ along sorted values. So a search that asks ``a - b < radius`` finds exactly the 
 comparison of all pairs would count; searching for ``x - radius`` would not.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numba import njit
+
+from mitools._kernels.threads import over_ranges
 
 _PEEK = 8  # places looked at around the place that the table proposes
 
@@ -33,7 +37,7 @@ def bucket_table(values):
     return table
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def bucket_scale(values):
     """Return buckets per unit of value; 0 where the values do not differ."""
     n = values.shape[0]
@@ -42,7 +46,7 @@ def bucket_scale(values):
     return scale if scale < np.inf and span < np.inf else 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _last_within(values, i, radius, guess, crowd):
     """Return the last sorted place j >= i with values[j] - values[i] < radius; radius > 0."""
     n = values.shape[0]
@@ -71,7 +75,7 @@ def _last_within(values, i, radius, guess, crowd):
     return max(j - 1, i)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _first_within(values, i, radius, guess, crowd):
     """Return the first sorted place j <= i with values[i] - values[j] < radius; radius > 0."""
     x = values[i]
@@ -99,7 +103,7 @@ def _first_within(values, i, radius, guess, crowd):
     return j
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _reach(values, table, scale, i, radius):
     """Return the first and last sorted places at distance < radius from place i, radius > 0."""
     low = values[0]
@@ -157,3 +161,47 @@ def kth_sorted(first, last, values, k, radius):
             if r < nearest:
                 nearest = r
         radius[i] = nearest
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """Values of one variable, sorted, with what searches in them need."""
+
+    values: np.ndarray
+    order: np.ndarray
+    """Index before sorting."""
+    place: np.ndarray
+    """Place of each index after sorting."""
+    table: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Line":
+        """Sort the values (n,)."""
+        order = np.argsort(values)
+        ordered = values[order]
+        place = np.empty(len(values), np.int64)
+        place[order] = np.arange(len(values))
+        return cls(ordered, order, place, bucket_table(ordered))
+
+    @property
+    def ties(self) -> int:
+        """How many sorted values equal the one before."""
+        return int(np.count_nonzero(self.values[1:] == self.values[:-1]))
+
+    def kth_distance(self, k: int) -> np.ndarray:
+        """Distance (n,) of each point to its k-th nearest other."""
+        n = len(self.values)
+        radius = np.empty(n)
+        over_ranges(kth_sorted, n, n, self.values, k, radius)
+        return radius[self.place]
+
+    def count_within(self, radius: np.ndarray) -> np.ndarray:
+        """How many others (n,) at distance < radius[i]."""
+        return self.count_sorted(radius[self.order])
+
+    def count_sorted(self, radius: np.ndarray) -> np.ndarray:
+        """How many others (n,), given radii in the order of the sorted values."""
+        n = len(self.values)
+        counts = np.empty(n, np.int64)
+        over_ranges(count_sorted, n, n, self.values, self.table, radius, counts)
+        return counts[self.place]

@@ -4,29 +4,31 @@ Every way gives the same bits. Callers promise what is not checked here: C-conti
 of shape (n, d), d >= 1, all values finite, and 1 <= k < n.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mitools._kernels.dense import ROWS, count_by_rows, ksg_by_rows, kth_by_rows
-from mitools._kernels.kdtree import grow
+from mitools._kernels.kdtree import Tree, grow
 from mitools._kernels.leaves import count_in_leaves, kth_in_leaves
-from mitools._kernels.line import bucket_table, count_sorted, kth_sorted
+from mitools._kernels.line import Line
 from mitools._kernels.plane import Plane
-from mitools._kernels.threads import over_ranges
+from mitools._kernels.threads import both, over_ranges
 
 
 def _all_pairs(n: int, d: int) -> bool:
-    """Whether looking at all pairs beats a tree: few points, or so many dimensions."""
-    return n < 100 * d or d > 14
+    """Whether looking at all pairs beats a tree; measured for Gaussian samples."""
+    return n < 20 * d * d
 
 
 def kth_distance(points: np.ndarray, k: int, euclidean: bool = False) -> np.ndarray:
     """Return the distance (n,) from each point to its k-th nearest other point."""
     d = points.shape[1]
     if d == 1:
-        return _kth_on_line(points[:, 0], k)
+        return Line.of(points[:, 0]).kth_distance(k)
     if d == 2 and not euclidean:
         return Plane(points[:, 0], points[:, 1]).kth_distance(k)
-    return _kth(points, k, False, euclidean)[0][:, -1].copy()
+    return _kth(points, _sorted(points), k, False, euclidean)[0][:, -1].copy()
 
 
 def kth_neighbors(
@@ -36,30 +38,16 @@ def kth_neighbors(
 
     Euclidean ties are those of the squared distance.
     """
-    return _kth(points, k, True, euclidean)
+    return _kth(points, _sorted(points), k, True, euclidean)
 
 
 def count_within(
     points: np.ndarray, radius: np.ndarray, strict: bool = True, euclidean: bool = False
 ) -> np.ndarray:
     """Return how many other points (n,) lie at distance < radius[i], or <= if not strict."""
-    n, d = points.shape
     # d <= r is d < r', exactly, if r' is the next number after r.
     limit = radius if strict else np.nextafter(radius, np.inf)
-    if d == 1:
-        return _count_on_line(points[:, 0], limit)
-    if d == 2 and not euclidean:
-        return Plane(points[:, 0], points[:, 1]).count_within(limit)
-    if euclidean:
-        limit = _square_limit(limit)
-    counts = np.empty(n, np.int64)
-    if _all_pairs(n, d):
-        columns = np.ascontiguousarray(points.T)
-        over_ranges(count_by_rows, -(-n // ROWS), n * d, columns, limit, euclidean, counts)
-    else:
-        tree = grow(points)
-        over_ranges(count_in_leaves, len(tree.blocks), n, tree, limit, euclidean, counts)
-    return counts
+    return _counter(points, euclidean)(limit)
 
 
 def ksg_counts(x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -76,43 +64,53 @@ def ksg_counts(x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
         columns = np.ascontiguousarray(x.T), np.ascontiguousarray(y.T)
         over_ranges(ksg_by_rows, -(-n // ROWS), n * d, *columns, k, radius, nx, ny)
         return radius, nx, ny
-    radius = kth_distance(np.hstack((x, y)), k)
-    return radius, count_within(x, radius), count_within(y, radius)
+    joint = np.hstack((x, y))
+    tree, (in_x, in_y) = both(
+        lambda: _sorted(joint), lambda: (_counter(x, False), _counter(y, False)), n
+    )
+    radius = _kth(joint, tree, k, False, False)[0][:, -1].copy()
+    return radius, in_x(radius), in_y(radius)
 
 
-def _kth(points: np.ndarray, k: int, ties: bool, euclidean: bool) -> tuple[np.ndarray, np.ndarray]:
+def _sorted(points: np.ndarray) -> Tree | None:
+    """Return the tree of the points, or None where it would not help."""
+    return None if _all_pairs(*points.shape) else grow(points)
+
+
+def _kth(
+    points: np.ndarray, tree: Tree | None, k: int, ties: bool, euclidean: bool
+) -> tuple[np.ndarray, np.ndarray]:
     n, d = points.shape
     distances = np.empty((n, k))
     indices = np.empty((n, k), np.int64)
-    if _all_pairs(n, d):
+    if tree is None:
         columns = np.ascontiguousarray(points.T)
         over_ranges(kth_by_rows, -(-n // ROWS), n * d, columns, euclidean, distances, indices)
     else:
-        tree = grow(points)
         over_ranges(kth_in_leaves, len(tree.blocks), n, tree, ties, euclidean, distances, indices)
     return (np.sqrt(distances) if euclidean else distances), indices
 
 
-def _kth_on_line(values: np.ndarray, k: int) -> np.ndarray:
-    n = len(values)
-    order = np.argsort(values)
-    ordered = values[order]
-    found = np.empty(n)
-    over_ranges(kth_sorted, n, n, ordered, k, found)
-    radius = np.empty(n)
-    radius[order] = found
-    return radius
+def _counter(points: np.ndarray, euclidean: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function that counts the others at distance < radius[i], once sorting is done."""
+    n, d = points.shape
+    if d == 1:
+        return Line.of(points[:, 0]).count_within
+    if d == 2 and not euclidean:
+        return Plane(points[:, 0], points[:, 1]).count_within
+    tree = _sorted(points)
 
+    def count(radius: np.ndarray) -> np.ndarray:
+        limit = _square_limit(radius) if euclidean else radius
+        counts = np.empty(n, np.int64)
+        if tree is None:
+            columns = np.ascontiguousarray(points.T)
+            over_ranges(count_by_rows, -(-n // ROWS), n * d, columns, limit, euclidean, counts)
+        else:
+            over_ranges(count_in_leaves, len(tree.blocks), n, tree, limit, euclidean, counts)
+        return counts
 
-def _count_on_line(values: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    n = len(values)
-    order = np.argsort(values)
-    ordered = values[order]
-    found = np.empty(n, np.int64)
-    over_ranges(count_sorted, n, n, ordered, bucket_table(ordered), radius[order], found)
-    counts = np.empty(n, np.int64)
-    counts[order] = found
-    return counts
+    return count
 
 
 def _square_limit(radius: np.ndarray) -> np.ndarray:

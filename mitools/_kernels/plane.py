@@ -9,8 +9,8 @@ from in another slab only moves upwards. Slabs of equal occupancy do not mind ou
 import numpy as np
 from numba import njit
 
-from mitools._kernels.line import bucket_table, count_sorted, span_sorted
-from mitools._kernels.threads import over_ranges
+from mitools._kernels.line import Line, span_sorted
+from mitools._kernels.threads import both, over_ranges
 
 
 def slab_size(n: int, k: int) -> int:
@@ -45,7 +45,7 @@ def fill_slabs(xs, ys, places, size, slabs, edges):
     return where
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _offer(r, a, b, c, d):
     """Return the four smallest of r and a <= b <= c <= d, in order, without a branch."""
     t = max(r, a)
@@ -57,7 +57,7 @@ def _offer(r, a, b, c, d):
     return a, b, c, min(t, d)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _exchange(r, nearest):
     """Put r into the ascending distances and return the largest, which it displaces."""
     slot = nearest.shape[0] - 1
@@ -69,7 +69,7 @@ def _exchange(r, nearest):
     return displaced
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _first_at_least(y, start, stop, value):
     """Return the first place in the sorted y[start:stop] whose value is at least this one."""
     step = 1
@@ -161,7 +161,7 @@ def corner_counts(places, size):
     return table
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _between(places, start, stop, low, high):
     """Return how many of places[start:stop] lie in [low, high)."""
     hits = 0
@@ -202,76 +202,48 @@ class Plane:
     """Points (x, y), sorted both ways, ready for questions."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
-        n = len(x)
-        self.by_x, self.by_y = np.argsort(x), np.argsort(y)
-        self.xs, self.ys = x[self.by_x], y[self.by_y]
-        if _ties(self.ys) > _ties(self.xs):  # slabs are cut along what repeats itself more
-            self.by_x, self.by_y, self.xs, self.ys = self.by_y, self.by_x, self.ys, self.xs
-            self.swapped = True
-        else:
-            self.swapped = False
-        place = np.empty(n, np.int64)
-        place[self.by_x] = np.arange(n)
-        self.in_x = place[self.by_y]
-        """Place in xs of the point at each place in ys."""
+        sides = both(lambda: Line.of(x), lambda: Line.of(y), len(x))
+        self.swapped = sides[1].ties > sides[0].ties  # slabs are cut along what repeats more
+        self.x, self.y = reversed(sides) if self.swapped else sides
+        self.in_x = self.x.place[self.y.order]
+        """Place in x of the point at each place in y."""
 
     def _radius(self, k: int) -> np.ndarray:
-        """K-th distances in the order of xs."""
-        n = len(self.xs)
+        """K-th distances in the order of x."""
+        n = len(self.in_x)
         size = slab_size(n, k)
         slabs = np.empty((2, n))
         edges = np.empty((-(-n // size), 2))
-        where = fill_slabs(self.xs, self.ys, self.in_x, size, slabs, edges)
+        where = fill_slabs(self.x.values, self.y.values, self.in_x, size, slabs, edges)
         radius = np.empty(n)
         over_ranges(kth_in_slabs, len(edges), n, slabs, where, edges, size, k, radius)
         return radius
 
     def kth_distance(self, k: int) -> np.ndarray:
         """Distance (n,) of each point to its k-th nearest other point, maximum norm."""
-        radius = np.empty(len(self.xs))
-        radius[self.by_x] = self._radius(k)
-        return radius
+        return self._radius(k)[self.x.place]
 
     def ksg_counts(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """K-th distances, and strict counts inside them in x and in y."""
-        n = len(self.xs)
-        found = self._radius(k)
-        radius = np.empty(n)
-        radius[self.by_x] = found
-        counts = []
-        for values, order, limit in (
-            (self.xs, self.by_x, found),
-            (self.ys, self.by_y, found[self.in_x]),
-        ):
-            inside = np.empty(n, np.int64)
-            over_ranges(count_sorted, n, n, values, bucket_table(values), limit, inside)
-            back = np.empty(n, np.int64)
-            back[order] = inside
-            counts.append(back)
-        nx, ny = reversed(counts) if self.swapped else counts
-        return radius, nx, ny
+        radius = self._radius(k)
+        nx = self.x.count_sorted(radius)
+        ny = self.y.count_sorted(radius[self.in_x])
+        if self.swapped:
+            nx, ny = ny, nx
+        return radius[self.x.place], nx, ny
 
     def count_within(self, radius: np.ndarray) -> np.ndarray:
         """How many others (n,) at distance < radius[i], maximum norm."""
-        n = len(self.xs)
+        n = len(self.in_x)
         size = slab_size(n, 1)
         spans = np.empty((n, 4), np.int32)
         in_x = self.in_x.astype(np.int32)
-        in_y = np.empty(n, np.int32)
-        in_y[in_x] = np.arange(n, dtype=np.int32)
+        in_y = self.y.place[self.x.order].astype(np.int32)
         own = np.arange(n, dtype=np.int32)
-        limit = radius[self.by_x]
-        tables = bucket_table(self.xs), bucket_table(self.ys)
-        over_ranges(span_sorted, n, n, self.xs, tables[0], limit, own, spans, 0)
-        over_ranges(span_sorted, n, n, self.ys, tables[1], radius[self.by_y], in_x, spans, 2)
+        for side, line, where in (0, self.x, own), (2, self.y, in_x):
+            limit = radius[line.order]
+            over_ranges(span_sorted, n, n, line.values, line.table, limit, where, spans, side)
         corners = corner_counts(in_x, size)
-        found = np.empty(n, np.int64)
-        over_ranges(count_boxes, n, n, spans, in_x, in_y, corners, size, found)
         counts = np.empty(n, np.int64)
-        counts[self.by_x] = found
-        return counts
-
-
-def _ties(values: np.ndarray) -> int:
-    """How many sorted values equal the one before."""
-    return int(np.count_nonzero(values[1:] == values[:-1]))
+        over_ranges(count_boxes, n, n, spans, in_x, in_y, corners, size, counts)
+        return counts[self.x.place]

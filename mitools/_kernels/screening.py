@@ -7,35 +7,13 @@ integers in a fixed order, hence the same bits however the work is split.
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numba
 import numpy as np
 from numba import njit
 
-from mitools._kernels.line import bucket_table, count_sorted, kth_sorted
+from mitools._kernels.line import Line, count_sorted, kth_sorted
 from mitools._kernels.plane import fill_slabs, kth_in_slabs, slab_size
-
-
-@dataclass(frozen=True, eq=False)
-class Line:
-    """Values of one variable, sorted, with what searches in them need."""
-
-    values: np.ndarray
-    order: np.ndarray
-    """Index before sorting."""
-    place: np.ndarray
-    """Place of each index after sorting."""
-    table: np.ndarray
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> "Line":
-        """Sort the values (n,)."""
-        order = np.argsort(values)
-        ordered = values[order]
-        place = np.empty(len(values), np.int64)
-        place[order] = np.arange(len(values))
-        return cls(ordered, order, place, bucket_table(ordered))
 
 
 @njit(cache=True, nogil=True)

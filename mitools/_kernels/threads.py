@@ -3,8 +3,12 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import TypeVar
 
 import numba
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
 
 FEWEST = 10_000
 """Points below which waiting for a second thread costs more than it saves."""
@@ -29,3 +33,12 @@ def over_ranges(kernel: Callable[..., object], units: int, points: int, *argumen
         jobs = [pool.submit(kernel, first, last, *arguments) for first, last in pairwise(edges)]
         for job in jobs:
             job.result()
+
+
+def both(first: Callable[[], _A], second: Callable[[], _B], points: int) -> tuple[_A, _B]:
+    """Return what two calls return, made at the same time if that pays."""
+    if points < FEWEST or numba.get_num_threads() == 1:
+        return first(), second()
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(second)
+        return first(), job.result()

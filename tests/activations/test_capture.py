@@ -84,11 +84,15 @@ def test_modules_may_be_named_freely_and_give_their_own_output():
 def test_activation_is_behind_a_normalisation_and_its_nonlinearity():
     model, samples = mlp((6, 5, 3), batch_norm=True, seed=1), data(30, 6)
     model(samples.inputs)  # so that the running statistics are not 0 and 1
+    found = capture(model.train(), samples)["fc1"]
     model.eval()
-    close(
-        capture(model, samples)["fc1"],
-        torch.relu(model.norm1(model.fc1(samples.inputs))),
-    )
+    close(found, torch.relu(model.norm1(model.fc1(samples.inputs))))
+
+
+def test_activation_is_behind_the_first_nonlinearity_only():
+    model = Model(lambda self, x: torch.tanh(F.relu(self.a(x))), a=nn.Linear(4, 3))
+    samples = data(8, 4)
+    close(capture(model, samples)["a"], F.relu(model.a(samples.inputs)))
 
 
 @pytest.mark.parametrize(
@@ -225,6 +229,14 @@ def test_model_data_and_generators_are_untouched(at):
     assert torch.equal(torch.get_rng_state(), random)
 
 
+def test_samples_survive_a_network_that_overwrites_its_input():
+    samples = data(12, 4)
+    inputs = samples.inputs.clone()
+    found = capture(restless(), samples, inputs=True)
+    assert torch.equal(samples.inputs, inputs)
+    close(found.inputs, inputs)
+
+
 @pytest.mark.parametrize("error", [KeyError, RuntimeError])
 def test_untouched_even_when_the_forward_pass_raises(error):
     def fails(module, args, output):
@@ -296,13 +308,14 @@ def test_a_seeded_choice_keeps_rows_together(batch):
     assert found.indices.max() >= 40
 
 
-def test_a_seeded_choice_is_uniform():
-    """Each of 60 samples is one of 20 kept with probability 1/3, in 300 independent choices."""
-    loader, model = DataLoader(numbered(60), 16), identity()
-    kept = np.zeros(60)
+@pytest.mark.parametrize(("n", "limit"), [(30, 10), (3, 1)])
+def test_a_seeded_choice_is_uniform(n, limit):
+    """Each sample is kept with probability 1/3, in 300 independent choices."""
+    loader, model = DataLoader(numbered(n), 8), identity()
+    kept = np.zeros(n)
     for seed in range(300):
-        kept[capture(model, loader, limit=20, seed=seed).indices] += 1
-    # 60 draws at 4.5 standard deviations: one false alarm in some 2,500 sets of seeds
+        kept[capture(model, loader, limit=limit, seed=seed).indices] += 1
+    # 4.5 standard deviations: a false alarm in some thousands of sets of seeds
     assert np.abs(kept - 100).max() < 4.5 * np.sqrt(300 * (1 / 3) * (2 / 3))
 
 

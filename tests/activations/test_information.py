@@ -99,6 +99,15 @@ def test_noise_makes_a_function_finite():
     assert value(without, "0", "I(X; T)") > 10
 
 
+def test_layers_have_noise_of_their_own():
+    """Two copies of T with independent noise of r standard deviations correlate at 1/(1 + r^2)."""
+    model = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(2)))
+    for layer in model:
+        nn.init.ones_(layer.weight)
+    table = layer_information(model, chain_of_one(), Gaussian(), noise=0.5)
+    assert value(table, "0", "I(T; T')") == pytest.approx(shared(1.25, 1.25, 1.0), abs=NEAR)
+
+
 def test_data_processing():
     """Sample Gaussian information about Y can only fall along linear layers: exactly, if plain."""
     model = nn.Sequential(*(nn.Linear(a, b) for a, b in ((6, 5), (5, 3), (3, 2))))

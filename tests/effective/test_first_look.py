@@ -8,7 +8,7 @@ from mitools.models import mlp
 from mitools.pruning import IMP, SNIP, MagnitudeAfterTraining, OneShot, prune
 from mitools.training import SGD, Training
 
-TRAINING = Training(epochs=60, batch_size=64, optimizer=SGD(lr=0.1, momentum=0.9))
+TRAINING = Training(epochs=100, batch_size=64, optimizer=SGD(lr=0.2, momentum=0.0))
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from torch.nn.functional import softplus
 
 from mitools._typing import Sense
 
+_TAME = 10.0
+
 
 class Bound(Protocol):
     """How to train a critic, and how to read it."""
@@ -87,7 +89,7 @@ class DV:
                 running = torch.logaddexp(
                     running + math.log(1.0 - self.rate), fresh + math.log(self.rate)
                 )
-            return torch.exp(now - running) - scores.diagonal().mean()
+            return _tame_exp(now - running) - scores.diagonal().mean()
 
         return loss
 
@@ -119,7 +121,7 @@ class NWJ:
 
     def objective(self) -> Callable[[Tensor], Tensor]:
         """Return minus the bound."""
-        return self.validation_loss
+        return lambda scores: _tame_exp(log_mean_exp(scores) - 1.0) - scores.diagonal().mean()
 
     def validation_loss(self, scores: Tensor) -> Tensor:
         """Minus the bound."""
@@ -211,6 +213,12 @@ def log_mean_exp(scores: Tensor) -> Tensor:
     """Return log mean exp(T) over the shuffled pairs."""
     n = len(scores)
     return _shuffled(scores).flatten().logsumexp(0) - math.log(n * (n - 1))
+
+
+def _tame_exp(exponent: Tensor) -> Tensor:
+    """Return exp, but a straight line where one outlier would make a training step overflow."""
+    low = exponent.clamp(max=_TAME)
+    return torch.exp(low) * (1.0 + exponent - low)
 
 
 def _linear_terms(scores: Tensor, level: float) -> Tensor:

@@ -10,53 +10,64 @@ _SHARPEST = 10.0  # log of the largest precision, so that a repeated value canno
 _LOG_2PI = math.log(2.0 * math.pi)
 
 
-def parameter_count(components: int, d: int) -> int:
-    """Return how many numbers describe a mixture in d dimensions."""
-    return components * (1 + d + d * (d + 1) // 2)
+def gaussian_size(d: int) -> int:
+    """Return how many numbers describe a Gaussian in d dimensions."""
+    return d + d * (d + 1) // 2
 
 
-def mixture_log_density(y: Tensor, parameters: Tensor, components: int) -> Tensor:
-    """Return log q(y), shape (n,), of a mixture of Gaussians with full covariances.
+def whitened(y: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Return L (y - mean), shape (..., d), and log det L, shape (...).
 
     Parameters
     ----------
-    y : Tensor, shape (n, d)
+    y : Tensor, shape (..., d)
         Where.
-    parameters : Tensor, shape (n, p) or (1, p), p = `parameter_count`
-        For each y: logits of the components; their means; log-diagonals, and then the entries
-        below the diagonal, row by row, of the lower triangle L, where L (y - mean) is standard
-        normal.
-    components : int
-        Gaussians in the mixture.
+    numbers : Tensor, shape (..., p), p = `gaussian_size`
+        The mean; the logarithms of the diagonal, and then the entries below the diagonal, row by
+        row, of the lower triangle L.
     """
-    d = y.shape[1]
-    sizes = [components, components * d, components * d, components * (d * (d - 1) // 2)]
-    logits, means, diagonal, below = parameters.split(sizes, dim=1)
-    residual = y[:, None] - means.unflatten(1, (components, d))
-    log_scale = _SHARPEST - softplus(_SHARPEST - diagonal.unflatten(1, (components, d)))
+    d = y.shape[-1]
+    mean, diagonal, below = numbers.split([d, d, d * (d - 1) // 2], dim=-1)
+    residual = y - mean
+    log_scale = _SHARPEST - softplus(_SHARPEST - diagonal)
     white = torch.exp(log_scale) * residual
     if d > 1:
         rows, columns = torch.tril_indices(d, d, -1, device=y.device)
-        lower = below.new_zeros(len(below), components, d, d)
-        lower[..., rows, columns] = below.unflatten(1, (components, -1))
-        white = white + torch.einsum("ncij,ncj->nci", lower.expand(len(y), -1, -1, -1), residual)
-    squares = (white**2).sum(-1)
-    each = log_scale.sum(-1) - squares / 2 - d * _LOG_2PI / 2
-    return (logits.log_softmax(1) + each).logsumexp(1)
+        lower = below.new_zeros(*below.shape[:-1], d, d)
+        lower[..., rows, columns] = below
+        white = white + (lower @ residual[..., None])[..., 0]
+    return white, log_scale.sum(-1)
+
+
+def normal_log_density(white: Tensor) -> Tensor:
+    """Return the log density of independent standard normals, shape (...), at (..., d)."""
+    return -((white**2).sum(-1) + white.shape[-1] * _LOG_2PI) / 2
 
 
 class Mixture(nn.Module):
-    """The same mixture for every y; at first its components sit on the given places (c, d)."""
+    """A mixture of Gaussians with full covariances that start around the given places (c, d).
+
+    What depends on x comes as changes: one Gaussian's numbers by which all of y is moved and
+    stretched first, then the components' logits, and their shifts.
+    """
 
     def __init__(self, places: Tensor) -> None:
         super().__init__()
         c, d = places.shape
-        # With so many Gaussians over unit variance, each is narrower than the whole.
-        sharp = torch.full((c * d,), math.log(c) / d)
-        rest = torch.zeros(parameter_count(c, d) - c - 2 * c * d)
-        start = torch.cat([torch.zeros(c), places.flatten(), sharp, rest])
-        self.parameters_row = nn.Parameter(start[None])
+        self.changes = gaussian_size(d) + c + c * d
+        self.logits = nn.Parameter(torch.zeros(c))
+        self.gaussians = nn.Parameter(torch.zeros(c, gaussian_size(d)))
+        with torch.no_grad():
+            self.gaussians[:, :d] = places / 2  # near the middle, since each is as wide as the data
 
-    def forward(self) -> Tensor:
-        """Return the parameters, shape (1, p)."""
-        return self.parameters_row
+    def forward(self, y: Tensor, changes: Tensor | None = None) -> Tensor:
+        """Return log q(y), shape (n,), for changes of shape (n, self.changes)."""
+        c, d = len(self.logits), y.shape[1]
+        logits, shifts, stretched = self.logits, y.new_zeros(()), y.new_zeros(())
+        if changes is not None:
+            own, gates, moves = changes.split([gaussian_size(d), c, c * d], dim=1)
+            y, stretched = whitened(y, own)
+            logits, shifts = logits + gates, moves.unflatten(1, (c, d))
+        white, log_det = whitened(y[:, None] - shifts, self.gaussians)
+        each = normal_log_density(white) + log_det + logits.log_softmax(-1)
+        return each.logsumexp(1) + stretched

@@ -1,7 +1,8 @@
 """I(X; Y) as a difference of two fitted entropies."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from mitools._typing import FloatArray, Sense
 from mitools._validation import checked_count
-from mitools.neural.densities import Mixture, mixture_log_density
+from mitools.neural.densities import Mixture
 from mitools.neural.fitting import (
     Fitting,
     HeldOut,
@@ -89,39 +90,47 @@ class DifferenceOfEntropies:
             asked = scaled_parts(y, parts, self.scale, device)
 
             some = torch.randperm(len(parts.train), generator=generator)[: self.components]
-            places = asked[0][some.to(device)]
-            alone = Mixture(_repeated(places, self.components)).to(device)
-            self._fitted(alone, lambda _: alone(), given, asked, generator)
+            alone = Mixture(_repeated(asked[0].cpu()[some], self.components)).to(device)
+            # Few parameters, and not behind a network: they can take larger steps.
+            faster = replace(self.fitting, learning_rate=10.0 * self.fitting.learning_rate)
+            self._fitted(alone, lambda y, _: alone(y), given, asked, faster, generator)
 
-            start = alone().detach()
-            knowing = self.network.build(x.shape[1], start.shape[1], torch.zeros(start.shape[1]))
-            knowing.to(device)
-            losses = self._fitted(knowing, lambda x: start + knowing(x), given, asked, generator)
+            knowing = _Knowing(alone, self.network, x.shape[1]).to(device)
+            losses = self._fitted(knowing, knowing, given, asked, self.fitting, generator)
             with torch.no_grad():
-                told = self._log_density(asked[2], start + knowing(given[2]))
-                untold = self._log_density(asked[2], start)
-        return HeldOut((told - untold).cpu().double().numpy(), losses)
+                ratio = knowing(asked[2], given[2]) - alone(asked[2])
+        return HeldOut(ratio.cpu().double().numpy(), losses)
 
     def _fitted(
         self,
         network: nn.Module,
-        parameters: Callable[[Tensor], Tensor],
+        log_density: Callable[[Tensor, Tensor], Tensor],
         given: tuple[Tensor, ...],
         asked: tuple[Tensor, ...],
+        fitting: Fitting,
         generator: torch.Generator,
     ) -> tuple[float, ...]:
         def loss(rows: Tensor) -> Tensor:
             rows = rows.to(asked[0].device)
-            return -self._log_density(asked[0][rows], parameters(given[0][rows])).mean()
+            return -log_density(asked[0][rows], given[0][rows]).mean()
 
         def validation_loss() -> float:
-            return -float(self._log_density(asked[1], parameters(given[1])).mean())
+            return -float(log_density(asked[1], given[1]).mean())
 
         n = len(asked[0])
-        return fit(network, loss, validation_loss, n, self.fitting, generator, self.progress)
+        return fit(network, loss, validation_loss, n, fitting, generator, self.progress)
 
-    def _log_density(self, y: Tensor, parameters: Tensor) -> Tensor:
-        return mixture_log_density(y, parameters, self.components)
+
+class _Knowing(nn.Module):
+    """A copy of a mixture, changed by a perceptron of x that at first changes nothing."""
+
+    def __init__(self, alone: Mixture, network: Perceptron, x_dim: int) -> None:
+        super().__init__()
+        self.mixture = deepcopy(alone)
+        self.changed = network.build(x_dim, alone.changes, torch.zeros(alone.changes))
+
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        return self.mixture(y, self.changed(x))
 
 
 def _repeated(places: Tensor, count: int) -> Tensor:

@@ -172,7 +172,8 @@ def fit(
         optimizer.step()
         if step % fitting.every and step < fitting.steps:
             continue
-        _checked_finite(float(value.detach()), "training", step)
+        last = float(value.detach())
+        _checked("training", last, step, not math.isfinite(last))
         losses.append(_validated(network, validation_loss, step))
         if losses[-1] < best:
             best, kept, waited = losses[-1], deepcopy(network.state_dict()), 0
@@ -196,13 +197,15 @@ def _batches(rows: int, size: int, generator: torch.Generator) -> Iterator[Tenso
 def _validated(network: nn.Module, validation_loss: Callable[[], float], step: int) -> float:
     network.eval()
     with torch.no_grad():
-        return _checked_finite(validation_loss(), "validation", step)
+        loss = validation_loss()
+    # Infinite is bad, and will not be chosen; what is no number is a failure.
+    return _checked("validation", loss, step, math.isnan(loss))
 
 
-def _checked_finite(loss: float, part: str, step: int) -> float:
-    if not math.isfinite(loss):
+def _checked(part: str, loss: float, step: int, failed: bool) -> float:
+    if failed:
         raise ValueError(
-            f"fitting must keep the loss finite; the {part} loss was {loss} at step {step}. "
+            f"fitting must keep the losses finite; the {part} loss was {loss} at step {step}. "
             "Lower Fitting(learning_rate=...), or use scale='rank' if the data have heavy tails."
         )
     return loss
@@ -232,7 +235,8 @@ class HeldOut:
     @property
     def std_error(self) -> float:
         """Standard error of `value` over test samples, for the network as fitted, in nats."""
-        return float(np.std(self.terms, ddof=1) / math.sqrt(len(self.terms)))
+        with np.errstate(invalid="ignore"):
+            return float(np.std(self.terms, ddof=1) / math.sqrt(len(self.terms)))
 
 
 def checked_method(scale: Scale, seed: int, fitting: Fitting) -> None:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -310,32 +311,42 @@ def pairwise(
     """
     alone = targets is None
     checked = as_samples(features=features, **({} if alone else {"targets": targets}))
-    left, right = _singles(checked[0]), _singles(checked[-1])
-    rows, columns = range(len(left)), range(len(right))
-    pairs = [(i, j) for i in rows for j in columns if not alone or j < i]
-    question = _asked("mutual_information", method)
-    arguments = ((left[i], right[j]) for i, j in pairs)
-    values = np.full((len(left), len(right)), np.nan)
-    found = evaluate_all(question, arguments, len(pairs), n_jobs, progress)
-    for (i, j), value in zip(pairs, found, strict=True):
-        values[i, j] = value
-        if alone:
-            values[j, i] = value
+    left, right = checked[0], checked[-1]
+    _asked("mutual_information", method)
+    by_column = getattr(method, "mutual_information_by_column", None)
+    together = 1 if by_column is None else 32  # features asked about at once
+    p, t = left.shape[1], right.shape[1]
+    starts = ((i, j) for j in range(t) for i in range(j + 1 if alone else 0, p, together))
+    blocks = [(slice(i, min(i + together, p)), j) for i, j in starts]
+    question = by_column or partial(_one_by_one, method)
+    found = evaluate_all(question, ((left[:, i], right[:, [j]]) for i, j in blocks), 0, n_jobs)
+    values = np.full((p, t), np.nan)
+    with tqdm(total=sum(i.stop - i.start for i, _ in blocks), disable=not progress) as bar:
+        for (i, j), answers in zip(blocks, found, strict=True):
+            values[i, j] = answers
+            if alone:
+                values[j, i] = answers
+            bar.update(i.stop - i.start)
     _warn(cautions(method, 0.0, dict(zip(("features", "targets"), checked, strict=False))))
-    names = _names(features, len(left)), _names(features if alone else targets, len(right))
-    return pd.DataFrame(values, index=names[0], columns=names[1])
+    index = _names(features, p)
+    return pd.DataFrame(values, index, index if alone else _names(targets, t))
+
+
+def _one_by_one(method: MutualInformation, x: FloatArray, y: FloatArray) -> list[float]:
+    y = np.ascontiguousarray(y)
+    return [method.mutual_information(np.ascontiguousarray(column[:, None]), y) for column in x.T]
 
 
 def evaluate_all(
-    function: Callable[..., float],
+    function: Callable[..., Any],
     arguments: Iterable[tuple[Any, ...]],
     total: int,
     n_jobs: int = 1,
     progress: bool = False,
-) -> Iterator[float]:
+) -> Iterator[Any]:
     """Yield function(*a) for each of the arguments, in their order, from n_jobs processes."""
     if n_jobs == 1:
-        results: Iterable[float] = (function(*a) for a in arguments)
+        results: Iterable[Any] = (function(*a) for a in arguments)
     else:
         parallel = Parallel(n_jobs=n_jobs, return_as="generator")
         results = parallel(delayed(function)(*a) for a in arguments)  # pyright: ignore[reportAssignmentType]
@@ -380,10 +391,6 @@ def _past(series: FloatArray, first: int, lag: int, steps: int) -> FloatArray:
     """Return the values at t - lag, ..., t - lag - steps + 1 side by side, for t from first on."""
     n = len(series)
     return np.hstack([series[first - lag - i : n - lag - i] for i in range(steps)])
-
-
-def _singles(rows: FloatArray) -> list[FloatArray]:
-    return [np.ascontiguousarray(column[:, None]) for column in rows.T]
 
 
 def _names(table: Any, columns: int) -> pd.Index:

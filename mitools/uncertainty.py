@@ -8,8 +8,10 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+from joblib import effective_n_jobs
 from numpy.typing import ArrayLike
 from scipy.stats import t as student_t
+from tqdm.auto import tqdm
 
 from mitools._typing import FloatArray, IntArray
 from mitools._validation import UnreliableEstimate, as_samples, checked_count, checked_share
@@ -116,12 +118,19 @@ def permutation_test(
     enough = most if stop_after is None else checked_count("stop_after", stop_after)
     estimate = mutual_information(x, y, method)
     x, y = as_samples(x=x, y=y)
-    shuffled = partial(_shuffled, method, x, y, checked_count("seed", seed, least=0))
+    seed = checked_count("seed", seed, least=0)
+    together = getattr(method, "mutual_information_of_shuffles", None)
+    if together is None:
+        reference = estimate.value
+        values = _in_batches(partial(_shuffled, method, x, y, seed), most, n_jobs, progress)
+    else:  # compared with what the same sums say of the pairs as given
+        reference = float(together(x, y, [np.arange(len(y))])[0])
+        values = _in_blocks(partial(_block, together, x, y, seed), most, n_jobs, progress)
     null: list[float] = []
     exceeded = 0
-    for value in _in_batches(shuffled, most, n_jobs, progress):
+    for value in values:
         null.append(value)
-        exceeded += value >= estimate.value
+        exceeded += value >= reference
         if exceeded >= enough and stop_after is not None:
             break
     done = len(null)
@@ -136,6 +145,35 @@ def _shuffled(
 ) -> float:
     order = np.random.default_rng([seed, index]).permutation(len(y))
     return method.mutual_information(x, y[order])
+
+
+_BLOCK = 32
+"""Shuffles asked about at once, where a method shares work between them."""
+
+
+def _block(
+    together: Callable[..., FloatArray],
+    x: FloatArray,
+    y: FloatArray,
+    seed: int,
+    indices: Sequence[int],
+) -> list[float]:
+    orders = [np.random.default_rng([seed, index]).permutation(len(y)) for index in indices]
+    return together(x, y, orders).tolist()
+
+
+def _in_blocks(
+    function: Callable[[Sequence[int]], list[float]], total: int, n_jobs: int, progress: bool
+) -> Iterator[float]:
+    """Yield what function says of 0, 1, ..., a block at a time; n_jobs blocks ahead at most."""
+    blocks = [range(i, min(i + _BLOCK, total)) for i in range(0, total, _BLOCK)]
+    step = 1 if n_jobs == 1 else 2 * effective_n_jobs(n_jobs)
+    with tqdm(total=total, disable=not progress) as bar:
+        for start in range(0, len(blocks), step):
+            some = blocks[start : start + step]
+            for values in list(evaluate_all(function, ((b,) for b in some), len(some), n_jobs)):
+                yield from values
+                bar.update(len(values))
 
 
 def _in_batches(

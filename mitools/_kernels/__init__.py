@@ -6,7 +6,7 @@ values finite, and 1 <= k < n. Distances are maxima over coordinates of ``abs(a 
 """
 
 from mitools._kernels.neighbors import count_within, ksg_counts, kth_distance, kth_neighbors
-from mitools._kernels.screening import ksg_screen, ksg_shuffles, ross_screen
+from mitools._kernels.screening import ksg_screen, ksg_shuffles, ross_screen, total_worth
 
 __all__ = [
     "count_within",
@@ -16,4 +16,5 @@ __all__ = [
     "kth_distance",
     "kth_neighbors",
     "ross_screen",
+    "total_worth",
 ]

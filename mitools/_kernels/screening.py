@@ -90,6 +90,12 @@ def _ross_worth(xs, table, codes, starts, k, worth):
     return _total(histogram, worth), atoms
 
 
+def total_worth(counts: Iterable[np.ndarray], worth: np.ndarray) -> float:
+    """Return the worth of all counts, bit for bit as the functions below sum it."""
+    histogram = sum(np.bincount(some, minlength=len(worth)) for some in counts)
+    return _total(histogram, worth)
+
+
 def ksg_screen(
     features: np.ndarray, target: np.ndarray, k: int, worth: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

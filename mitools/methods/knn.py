@@ -1,6 +1,7 @@
 """Continuous variables: estimates from distances to nearest neighbours."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -19,6 +20,7 @@ from mitools.methods._neighbors import (
     scaled,
     weights,
 )
+from mitools.methods._shared import ksg_columns, ksg_pair, ksg_shuffles
 from mitools.methods._symbols import multiplicity
 
 
@@ -84,7 +86,34 @@ class KSG:
 
     def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
         """I(X; Y) in nats."""
+        if self.variant == 1:
+            k = checked_neighbors(self.k, len(x))
+            found = ksg_pair(scaled(x, self.scale), scaled(y, self.scale), k)
+            if not math.isnan(found):
+                return found
         return float(np.mean(self.local_mutual_information(x, y)))
+
+    def mutual_information_by_column(self, x: FloatArray, y: FloatArray) -> FloatArray:
+        """Return I(X_j; Y) in nats for every column of x, y sorted once for all."""
+        found = np.full(x.shape[1], np.nan)
+        if self.variant == 1 and y.shape[1] == 1:
+            k = checked_neighbors(self.k, len(x))
+            found = ksg_columns(scaled(x, self.scale), scaled(y, self.scale), k)
+        for j in np.flatnonzero(np.isnan(found)):
+            found[j] = self.mutual_information(np.ascontiguousarray(x[:, [j]]), y)
+        return found
+
+    def mutual_information_of_shuffles(
+        self, x: FloatArray, y: FloatArray, orders: Sequence[IntArray]
+    ) -> FloatArray:
+        """Return I(X; Y[order]) in nats for every order, x and y sorted once for all."""
+        found = np.full(len(orders), np.nan)
+        if self.variant == 1 and x.shape[1] == y.shape[1] == 1:
+            k = checked_neighbors(self.k, len(x))
+            found = ksg_shuffles(scaled(x, self.scale), scaled(y, self.scale), k, orders)
+        for i in np.flatnonzero(np.isnan(found)).tolist():
+            found[i] = self.mutual_information(x, y[orders[i]])
+        return found
 
     def local_mutual_information(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Return the term of each sample, in nats, shape (n,); their mean is I(X; Y)."""

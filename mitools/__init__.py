@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mitools.activations import capture as capture
+    from mitools.activations import layer_information as layer_information
     from mitools.effective import Counting as Counting
     from mitools.effective import GeneralisationGap as GeneralisationGap
     from mitools.effective import LabelNoiseDecoding as LabelNoiseDecoding
@@ -36,8 +38,10 @@ _HOME = {
     "Mask": "mitools.pruning",
     "ResampledMasks": "mitools.effective",
     "Training": "mitools.training",
+    "capture": "mitools.activations",
     "conditional_mutual_information": "mitools.measures",
     "entropy": "mitools.measures",
+    "layer_information": "mitools.activations",
     "multi_information": "mitools.measures",
     "mutual_information": "mitools.measures",
     "pairwise": "mitools.measures",

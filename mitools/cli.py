@@ -156,7 +156,9 @@ def _demo(options: argparse.Namespace) -> int:
     rows = list(demo(job, jobs=options.jobs, progress=not options.quiet))
     table = pd.concat([row.to_frame() for row in rows], ignore_index=True)
     network = "-".join(map(str, job.widths))
-    print(f"{job.images} digits, {job.flips:.0%} of their labels wrong; network {network}; ", end="")
+    print(
+        f"{job.images} digits, {job.flips:.0%} of their labels wrong; network {network}; ", end=""
+    )
     print(f"{job.density:.0%} of {rows[0].answer.size:,} weights kept\n")
     print(_demo_table(table))
     print("\ninformation I(mask; label noise | inputs, init) in nats, p_eff = kept + information;")

@@ -314,12 +314,12 @@ def pairwise(
     left, right = checked[0], checked[-1]
     _asked("mutual_information", method)
     by_column = getattr(method, "mutual_information_by_column", None)
-    together = 1 if by_column is None else 32  # features asked about at once
+    together = 32 if by_column else 1  # features asked about at once
     p, t = left.shape[1], right.shape[1]
     starts = ((i, j) for j in range(t) for i in range(j + 1 if alone else 0, p, together))
     blocks = [(slice(i, min(i + together, p)), j) for i, j in starts]
-    question = by_column or partial(_one_by_one, method)
-    found = evaluate_all(question, ((left[:, i], right[:, [j]]) for i, j in blocks), 0, n_jobs)
+    ask = by_column or partial(_one_by_one, method)
+    found = evaluate_all(ask, ((left[:, i], right[:, [j]]) for i, j in blocks), 0, n_jobs)
     values = np.full((p, t), np.nan)
     with tqdm(total=sum(i.stop - i.start for i, _ in blocks), disable=not progress) as bar:
         for (i, j), answers in zip(blocks, found, strict=True):
@@ -328,13 +328,11 @@ def pairwise(
                 values[j, i] = answers
             bar.update(i.stop - i.start)
     _warn(cautions(method, 0.0, dict(zip(("features", "targets"), checked, strict=False))))
-    index = _names(features, p)
-    return pd.DataFrame(values, index, index if alone else _names(targets, t))
+    return pd.DataFrame(values, _names(features, p), _names(features if alone else targets, t))
 
 
 def _one_by_one(method: MutualInformation, x: FloatArray, y: FloatArray) -> list[float]:
-    y = np.ascontiguousarray(y)
-    return [method.mutual_information(np.ascontiguousarray(column[:, None]), y) for column in x.T]
+    return [method.mutual_information(column[:, None].copy(), y) for column in x.T]
 
 
 def evaluate_all(

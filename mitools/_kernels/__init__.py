@@ -5,11 +5,18 @@ values finite, and 1 <= k < n. Distances are maxima over coordinates of ``abs(a 
 ``euclidean`` is set. Comparisons are exact: no tolerance, no jitter, ties count as defined.
 """
 
-from mitools._kernels.neighbors import count_within, ksg_counts, kth_distance, kth_neighbors
+from mitools._kernels.neighbors import (
+    count_within,
+    farthest,
+    ksg_counts,
+    kth_distance,
+    kth_neighbors,
+)
 from mitools._kernels.screening import ksg_screen, ksg_shuffles, ross_screen, total_worth
 
 __all__ = [
     "count_within",
+    "farthest",
     "ksg_counts",
     "ksg_screen",
     "ksg_shuffles",

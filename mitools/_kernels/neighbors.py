@@ -7,6 +7,7 @@ of shape (n, d), d >= 1, all values finite, and 1 <= k < n.
 from collections.abc import Callable
 
 import numpy as np
+from numba import njit
 
 from mitools._kernels.dense import ROWS, count_by_rows, ksg_by_rows, kth_by_rows
 from mitools._kernels.kdtree import Tree, grow
@@ -70,6 +71,18 @@ def ksg_counts(x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
     )
     radius = _kth(joint, tree, k, False, False)[0][:, -1].copy()
     return radius, in_x(radius), in_y(radius)
+
+
+@njit(cache=True, nogil=True)
+def farthest(points, others):
+    """Return the largest distance (n,) from each point to those named by others (n, k); maxima."""
+    n, d = points.shape
+    radius = np.zeros(n)
+    for i in range(n):
+        for s in range(others.shape[1]):
+            for c in range(d):
+                radius[i] = max(radius[i], abs(points[others[i, s], c] - points[i, c]))
+    return radius
 
 
 def _sorted(points: np.ndarray) -> Tree | None:

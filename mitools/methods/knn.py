@@ -167,7 +167,7 @@ def _box_terms(spaces: tuple[FloatArray, ...], k: int) -> FloatArray:
     terms = np.full(n, digamma(k) - more / k + more * digamma(n))
     logs = np.zeros(n)
     for space in spaces:
-        half_side = _reach(space, nearest)
+        half_side = _kernels.farthest(space, nearest)
         logs += psi(_kernels.count_within(space, half_side, strict=False))
     terms -= logs
     atom = distances[:, -1] == 0.0
@@ -175,14 +175,6 @@ def _box_terms(spaces: tuple[FloatArray, ...], k: int) -> FloatArray:
         sizes = [psi(multiplicity(space)) for space in spaces]
         terms[atom] = (psi(multiplicity(joint)) - sum(sizes) + more * digamma(n))[atom]
     return terms
-
-
-def _reach(space: FloatArray, nearest: IntArray) -> FloatArray:
-    """Return how far, in one space, the farthest of each sample's given neighbours is."""
-    reach = np.zeros(len(space))
-    for column in nearest.T:
-        np.maximum(reach, np.abs(space[column] - space).max(axis=1), out=reach)
-    return reach
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mitools._kernels import (
     count_within,
+    farthest,
     ksg_counts,
     kth_distance,
     kth_neighbors,
@@ -131,6 +132,20 @@ def test_ksg_counts_match_the_definition_ties_included(points, k, split, tree):
         radius, ny, nx = ksg_counts(y, x, k)
     for found, wanted in zip((radius, nx, ny), expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+@settings(max_examples=30, deadline=None)
+@given(points=points, k=st.integers(1, 5), tree=st.booleans())
+def test_boxes_around_neighbors_match_the_definition_ties_included(points, k, tree):
+    k = min(k, len(points) - 1)
+    x, y = points, np.ascontiguousarray(points[::-1, :1])
+    nearest = slow_neighbors(np.hstack((x, y)), k)[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ways, "_all_pairs", lambda n, d: not tree)
+        found = kth_neighbors(np.hstack((x, y)), k)[1]
+    for space in (x, y):
+        radius = np.take_along_axis(slow_distances(space), nearest, 1).max(1)
+        np.testing.assert_array_equal(farthest(space, found), radius)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mitools.models import prunable, seeded
+from mitools.models import prunable, untouched
 
 At = Literal["activation", "output", "input"]
 """Where to look: behind a layer's nonlinearity, at its own output, or at what it reads."""
@@ -119,7 +119,8 @@ def watched(
     recorder = _Recorder(copy)
     handles = []
     with ExitStack() as stack:
-        stack.enter_context(_untouched(model))
+        stack.enter_context(untouched(model))
+        stack.enter_context(torch.no_grad())
         if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
             stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code asks none
         # Also for plain outputs: under a mode, transformers do not skip their layers.
@@ -205,29 +206,3 @@ def _has_weights(module: nn.Module) -> bool:
     if nn.utils.parametrize.is_parametrized(module):
         own += module.parametrizations.parameters()  # pyright: ignore
     return isinstance(module, nn.MultiheadAttention) or any(p.ndim > 1 for p in own)
-
-
-@contextmanager
-def _untouched(model: nn.Module) -> Iterator[None]:
-    """Evaluate the model inside; outside, all that its forward pass changed is as before.
-
-    That is more than modes: pruning hooks of torch store the weights they compute, and a forward
-    pass may count or cache in attributes and buffers.
-    """
-    states = [(m, dict(vars(m)), dict(m._buffers)) for m in model.modules()]
-    buffers = [(b, b._version, b.detach().clone()) for b in model.buffers()]
-    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
-    with seeded(0, devices), torch.no_grad():
-        try:
-            for module, _, _ in states:
-                module.training = False
-            yield
-        finally:
-            for module, attributes, own in states:
-                vars(module).clear()
-                vars(module).update(attributes)
-                module._buffers.clear()
-                module._buffers.update(own)
-            for buffer, version, values in buffers:
-                if buffer._version != version:
-                    buffer.copy_(values)

@@ -1,7 +1,5 @@
 """Lower bounds from one mask: what the network can say about the data through its mask alone."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +10,7 @@ from mitools._typing import FloatArray
 from mitools.data import AdditiveNoise, Samples, as_batches
 from mitools.effective.evidence import Evidence
 from mitools.mask_information import decoded_classes, decoded_values, generalisation_gap
+from mitools.models import untouched
 from mitools.pruning.mask import Mask
 from mitools.pruning.masked import masked
 from mitools.results import Estimate
@@ -125,7 +124,7 @@ def masked_outputs(model: nn.Module, mask: Mask, samples: Samples, batch_size: i
     device = next(model.parameters()).device
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     rows = []
-    with _evaluating(model), torch.no_grad(), masked(model, mask):
+    with untouched(model), torch.no_grad(), masked(model, mask):
         for inputs, _ in as_batches(samples, batch_size=batch_size):
             inputs = inputs.to(device=device, dtype=dtype if inputs.is_floating_point() else None)
             outputs = _run(model, inputs)
@@ -169,18 +168,6 @@ def _require_columns(outputs: FloatArray, count: int, what: str) -> None:
             f"model must have an output for each of the {count} {what} in loader; it has "
             f"{outputs.shape[1]}. Are labels numbered from 0, and is this the right model?"
         )
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Put every submodule in evaluation mode, and back as each one was."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _shape(value: object) -> str:

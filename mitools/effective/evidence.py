@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
 from mitools.data import Samples
@@ -109,18 +108,3 @@ def remembered_pruner(mask: Mask) -> Pruner | None:
         return pruner_of(mask.pruner)
     except ValueError:
         return None  # made by a pruner that is not ours
-
-
-def check_finite(model: nn.Module) -> None:
-    """Raise ValueError naming the parameters that hold NaN or infinity; no copies are made."""
-    broken = []
-    for name, parameter in model.named_parameters():
-        if parameter.numel():
-            low, high = torch.aminmax(parameter.detach())
-            if not (torch.isfinite(low) and torch.isfinite(high)):
-                broken.append(name)
-    if broken:
-        raise ValueError(
-            f"model must have finite weights; {', '.join(broken)} hold NaN or infinity. "
-            "Did training diverge? Load an earlier checkpoint or lower the learning rate."
-        )

@@ -13,13 +13,12 @@ from mitools.effective.evidence import (
     Counting,
     Evidence,
     MaskInformation,
-    check_finite,
     remembered_pruner,
     untouched_weights,
 )
 from mitools.effective.resampled import ResampledMasks
 from mitools.mask_information import QUANTITY
-from mitools.models import prunable
+from mitools.models import check_finite, prunable
 from mitools.pruning import Mask
 from mitools.results import EffectiveParameters, Estimate, LayerCount
 
@@ -97,7 +96,7 @@ def peff(
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence must lie strictly between 0 and 1; got {confidence!r}.")
     counted = prunable(model)
-    check_finite(model)
+    check_finite(dict(model.named_parameters()))
     mask = Mask.of(mask, model)
     mask.check_fits(model)
     samples = None if loader is None else samples_of(loader)

@@ -16,6 +16,7 @@ from mitools.models.randomness import (
     set_generator_states,
 )
 from mitools.models.tensor_files import load_tensors, save_tensors
+from mitools.models.untouched import untouched
 
 __all__ = [
     "Prunable",
@@ -35,4 +36,5 @@ __all__ = [
     "seeded",
     "set_generator_states",
     "tensors_of",
+    "untouched",
 ]

@@ -1,13 +1,12 @@
 """Which kept weights lie on a path from input to output, and so can matter at all."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mitools.models import seeded
+from mitools.models import untouched
 from mitools.pruning.flow import Flow, tensors_in
 from mitools.pruning.names import Place, fit
 
@@ -47,7 +46,7 @@ def on_path(
     """
     found = fit(tensors, model)
     args, kwargs = _arguments(example_input)
-    with torch.inference_mode(False), torch.enable_grad(), _untouched(model):
+    with torch.inference_mode(False), torch.enable_grad(), untouched(model):
         leaves = {name: _leaf(tensors[name], place) for name, place in found.items()}
         total = _run(model, _stand_ins(model, found, leaves), args, kwargs)
         grads = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
@@ -126,26 +125,3 @@ def _outputs(value: Any) -> Iterator[Tensor]:
         yield from tensors_in(value)
     elif hasattr(value, "__dict__"):
         yield from tensors_in(vars(value))
-
-
-@contextmanager
-def _untouched(model: nn.Module) -> Iterator[None]:
-    """Evaluate the model inside; outside, all that its forward pass changed is as before."""
-    states = [(m, dict(vars(m)), dict(m._buffers)) for m in model.modules()]
-    buffers = [(b, b._version, b.detach().clone()) for b in model.buffers()]
-    devices = {p.device for p in model.parameters()}
-    with seeded(0, devices):
-        try:
-            for module, _, _ in states:
-                module.training = False
-            yield
-        finally:
-            for module, attributes, own in states:
-                vars(module).clear()
-                vars(module).update(attributes)
-                module._buffers.clear()
-                module._buffers.update(own)
-            with torch.no_grad():
-                for buffer, version, values in buffers:
-                    if buffer._version != version:
-                        buffer.copy_(values)

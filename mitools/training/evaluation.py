@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mitools.data import as_batches
-from mitools.models import check_finite, check_materialized, seeded, tensors_of
+from mitools.models import check_finite, check_materialized, seeded
 from mitools.training.losses import (
     check_outputs,
     check_targets,
@@ -52,7 +52,7 @@ def evaluate(model: nn.Module, data: Any, *, loss: str = "auto") -> Evaluation:
         or the model has NaN or infinite weights.
     """
     check_materialized(model)
-    check_finite(tensors_of(model))
+    check_finite(dict(model.named_parameters()))
     device, dtype = place_of(model)
     total, hits, n, loss_function = 0.0, 0, 0, None
     with torch.no_grad(), modes_kept(model), seeded(0, [device]):

@@ -182,7 +182,7 @@ def train(
 def _run(model: nn.Module, data: Any, training: Training, mask: Masking | None) -> Run:
     """Return a checked run at step 0, with the mask applied."""
     check_materialized(model)
-    check_finite(tensors_of(model))
+    check_finite(dict(model.named_parameters()))
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(
             f"model must have weights to train; none of the {type(model).__name__}'s requires a "

@@ -1,0 +1,36 @@
+"""Running a network without leaving a trace in it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from mitools.models.randomness import seeded
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Evaluate the model inside; outside, all that its forward pass changed is as before.
+
+    That is more than modes: pruning hooks of torch store the weights they compute, and a forward
+    pass may count or cache in attributes and buffers. Randomness inside is seeded.
+    """
+    states = [(m, dict(vars(m)), dict(m._buffers)) for m in model.modules()]
+    buffers = [(b, b._version, b.detach().clone()) for b in model.buffers()]
+    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
+    with seeded(0, devices):
+        try:
+            for module, _, _ in states:
+                module.training = False
+            yield
+        finally:
+            for module, attributes, own in states:
+                vars(module).clear()
+                vars(module).update(attributes)
+                module._buffers.clear()
+                module._buffers.update(own)
+            with torch.no_grad():
+                for buffer, version, values in buffers:
+                    if buffer._version != version:
+                        buffer.copy_(values)

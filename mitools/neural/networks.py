@@ -15,7 +15,9 @@ _FLOATS = 1 << 24  # of the largest array inside a critic outside of training
 
 @dataclass(frozen=True)
 class Perceptron:
-    """A fully connected ReLU network.
+    """A fully connected ReLU network, with a linear map from inputs to outputs beside it.
+
+    The linear map learns from few samples what is linear, in many dimensions above all.
 
     Parameters
     ----------
@@ -30,18 +32,30 @@ class Perceptron:
         checked_count("width", self.width)
         checked_count("depth", self.depth)
 
-    def build(self, inputs: int, outputs: int, start: Tensor | None = None) -> nn.Sequential:
+    def build(self, inputs: int, outputs: int, start: Tensor | None = None) -> nn.Module:
         """Return a freshly drawn network; with a start, its outputs are at first that constant."""
         sizes = (inputs, *[self.width] * self.depth)
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), nn.ReLU()]
         last = nn.Linear(self.width, outputs)
+        linear = nn.Linear(inputs, outputs, bias=False)
         if start is not None:
             with torch.no_grad():
                 last.weight.zero_()
                 last.bias.copy_(start)
-        return nn.Sequential(*layers, last)
+                linear.weight.zero_()
+        return _Sum(nn.Sequential(*layers, last), linear)
+
+
+class _Sum(nn.Module):
+    def __init__(self, *parts: nn.Module) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.parts
+        return first(x) + second(x)
 
 
 class Critic(Protocol):

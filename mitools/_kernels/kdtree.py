@@ -4,8 +4,9 @@ Nodes are numbered in preorder: the left child of node v is v + 1 and the right 
 l leaves hang under the left one. Leaf f holds the points f * LEAF to (f + 1) * LEAF - 1 of the
 tree's own order, a coordinate a row; only the last leaf can have empty places, at infinity.
 
-Whether to look closer is decided in single precision, on coordinates moved and scaled into [-2, 2],
-with a slack above all rounding; what counts in the end are distances in double precision.
+Whether to look closer is decided on coordinates moved and scaled into [-1, 1], in single precision
+if that tells the points of a leaf apart, with a slack above all rounding. What counts in the end
+are distances in double precision.
 """
 
 from typing import NamedTuple
@@ -14,44 +15,49 @@ import numpy as np
 from numba import njit
 
 LEAF = 32
-_ROUNDING = np.float32(2.0**-20)  # of a difference, by the largest coordinate: 16 times the worst
-_TINY = np.float32(1e-18)  # squares of it are still normal numbers
+# Rounding of a difference relative to the largest coordinate, 16 times the worst, and a number
+# whose square is still a normal one.
+_SLACK = {np.float32: (2.0**-20, 1e-18), np.float64: (2.0**-49, 1e-150)}
+_COARSE = 2.0**10  # leaves this many times the slack long are told apart well enough
 
 
 class Tree(NamedTuple):
     """Points in the order of their leaves, and the box around each node."""
 
     blocks: np.ndarray  # (leaves, d, LEAF) float64, empty places at infinity
-    short: np.ndarray  # the same, moved and scaled, float32
+    short: np.ndarray  # the same, moved and scaled, float32 or float64
     order: np.ndarray  # (n,) index of each point before sorting
-    low: np.ndarray  # (nodes, d) float32, scaled like short
+    low: np.ndarray  # (nodes, d), scaled and of the type of short
     high: np.ndarray  # (nodes, d)
-    size: np.ndarray  # (nodes,) float32, the largest absolute scaled coordinate
+    size: np.ndarray  # (nodes,) the largest absolute scaled coordinate
     smallest: np.ndarray  # (nodes,) the smallest index below
     axis: np.ndarray  # (nodes,) the coordinate that separates a node from its sibling
+    slack: np.ndarray  # (2,) rounding, relative and absolute
     unit: float  # the scale, a power of two
 
 
-def grow(points: np.ndarray) -> Tree:
+def grow(points: np.ndarray, precision: type = np.float32) -> Tree:
     """Return the tree of the points. O(n d log n) time, O(n d) memory."""
     n, d = points.shape
     leaves = -(-n // LEAF)
     nodes = 2 * leaves - 1
-    low, high = points.min(axis=0), points.max(axis=0)
-    middle = low + (high - low) / 2
-    span = float(np.max(high - low))
+    middle = np.partition(points, n // 2, axis=0)[n // 2]
+    reach = np.abs(points - middle).max()
     tree = Tree(
-        np.full((leaves, d, LEAF), np.inf),
-        np.full((leaves, d, LEAF), np.inf, np.float32),
-        np.arange(n),
-        np.empty((nodes, d), np.float32),
-        np.empty((nodes, d), np.float32),
-        np.empty(nodes, np.float32),
-        np.empty(nodes, np.int64),
-        np.zeros(nodes, np.int64),
-        float(np.ldexp(1.0, -int(np.clip(np.frexp(span)[1], -1000, 1000)))),
+        blocks=np.full((leaves, d, LEAF), np.inf),
+        short=np.full((leaves, d, LEAF), np.inf, precision),
+        order=np.arange(n),
+        low=np.empty((nodes, d), precision),
+        high=np.empty((nodes, d), precision),
+        size=np.empty(nodes, precision),
+        smallest=np.empty(nodes, np.int64),
+        axis=np.zeros(nodes, np.int64),
+        slack=np.array(_SLACK[precision], precision),
+        unit=float(np.ldexp(1.0, -int(np.clip(np.frexp(reach)[1], -1000, 1000)))),
     )
-    _sort_into_leaves(points.copy(), middle, tree)
+    coarse = _sort_into_leaves(points.copy(), middle, tree)
+    if coarse > leaves // 50 and precision is np.float32:
+        return grow(points, np.float64)
     return tree
 
 
@@ -81,10 +87,17 @@ def _split(points, order, start, stop, middle, c):
             return
 
 
+@njit(cache=True, nogil=True, forceinline=True)
+def slack(rounding, size, a, b):
+    """Return what rounding can do to a scaled difference between points of two nodes, and more."""
+    return rounding[0] * (size[a] + size[b]) + rounding[1]
+
+
 @njit(cache=True, nogil=True)
 def _sort_into_leaves(points, middle, tree):
-    """Fill the tree; points is scratch."""
+    """Fill the tree; points is scratch. Returns how many leaves are small beside the slack."""
     n, d = points.shape
+    coarse = 0
     low, high = np.empty(d), np.empty(d)
     stack = [(0, 0, tree.blocks.shape[0])]
     while len(stack) > 0:
@@ -104,11 +117,14 @@ def _sort_into_leaves(points, middle, tree):
         for c in range(d):
             if high[c] - low[c] > high[widest] - low[widest]:
                 widest = c
-            a = np.float32((low[c] - middle[c]) * tree.unit)
-            b = np.float32((high[c] - middle[c]) * tree.unit)
-            tree.low[node, c], tree.high[node, c] = a, b
-            tree.size[node] = max(tree.size[node], max(abs(a), abs(b)))
+            tree.low[node, c] = (low[c] - middle[c]) * tree.unit
+            tree.high[node, c] = (high[c] - middle[c]) * tree.unit
+            tree.size[node] = max(
+                tree.size[node], max(abs(tree.low[node, c]), abs(tree.high[node, c]))
+            )
         if leaves == 1:
+            length = (high[widest] - low[widest]) * tree.unit
+            coarse += 0.0 < length < _COARSE * slack(tree.slack, tree.size, node, node)
             for i in range(start, stop):
                 for c in range(d):
                     tree.blocks[first, c, i - start] = points[i, c]
@@ -119,6 +135,7 @@ def _sort_into_leaves(points, middle, tree):
         tree.axis[node + 1] = tree.axis[node + 2 * left] = widest
         stack.append((node + 2 * left, first + left, leaves - left))
         stack.append((node + 1, first, left))
+    return coarse
 
 
 # Below, whole arrays are passed and indexed in full, since a slice costs atomic counts; and loops
@@ -147,12 +164,6 @@ def path(leaves, own, stack):
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def slack(size, a, b):
-    """Return what rounding can do to a scaled difference between points of two nodes, and more."""
-    return _ROUNDING * (size[a] + size[b]) + _TINY
-
-
-@njit(cache=True, nogil=True, forceinline=True)
 def limits(radius, by, d, euclidean, out):
     """Write what a computed bound is below if a true distance is at most radius; by is the slack.
 
@@ -163,7 +174,7 @@ def limits(radius, by, d, euclidean, out):
         spread = np.float32(1.0 + np.sign(by) * (d + 4) * 2.0**-22)
         for j in range(out.shape[0]):
             t = radius[0, j] + by
-            out[j] = t * t * spread if t > 0 else np.float32(-1.0)
+            out[j] = t * t * spread if t > 0 else -spread
     else:
         for j in range(out.shape[0]):
             out[j] = radius[0, j] + by

@@ -104,19 +104,20 @@ def kth_in_leaves(first, last, tree, ties, euclidean, distances, indices):
     n, k = distances.shape
     blocks, short, order, low, high = tree.blocks, tree.short, tree.order, tree.low, tree.high
     sizes, axes, smallests, unit = tree.size, tree.axis, tree.smallest, tree.unit
+    rounding = tree.slack
     d, width = blocks.shape[1], blocks.shape[2]  # a width unknown to the compiler keeps sums fast
     near = np.empty((LEAF, k))
     near_index = np.empty((LEAF, k), np.int64)
     nearest = np.empty((k, width))
     worst = np.empty(width)
     out = np.empty(width)
-    radius = np.empty((1, width), np.float32)
-    bars = np.empty(width, np.float32)
-    rough = np.empty(width, np.float32)
-    bounds = np.empty((64, width), np.float32)
+    radius = np.empty((1, width), short.dtype)
+    bars = np.empty(width, short.dtype)
+    rough = np.empty(width, short.dtype)
+    bounds = np.empty((64, width), short.dtype)
     lanes = np.empty(LEAF + 1, np.int64)
     stack = np.empty((128, 4), np.int64)
-    gaps = np.empty(128, np.float32)
+    gaps = np.empty(128, short.dtype)
     for own in range(first, last):
         members = min(LEAF, n - own * LEAF)
         near[:] = np.inf
@@ -132,13 +133,13 @@ def kth_in_leaves(first, last, tree, ties, euclidean, distances, indices):
         home, top = path(blocks.shape[0], own, stack)
         for t in range(top):
             v = stack[t, 0]
-            gaps[t] = across(low, high, home, v, euclidean) - d * slack(sizes, home, v)
+            gaps[t] = across(low, high, home, v, euclidean) - d * slack(rounding, sizes, home, v)
         while top > 0:
             top -= 1
             if gaps[top] > farthest:
                 continue
             v, at, size, depth = stack[top, 0], stack[top, 1], stack[top, 2], stack[top, 3]
-            limits(radius, slack(sizes, home, v), d, euclidean, bars)
+            limits(radius, slack(rounding, sizes, home, v), d, euclidean, bars)
             smallest = smallests[v]
             if depth > 0 and not euclidean:
                 approach(short, own, low, high, v, axes[v], bounds, depth)
@@ -170,9 +171,10 @@ def kth_in_leaves(first, last, tree, ties, euclidean, distances, indices):
                 continue
             left = size // 2
             a, b = v + 1, v + 2 * left
-            to_a = across(low, high, home, a, euclidean) - d * slack(sizes, home, a)
-            to_b = across(low, high, home, b, euclidean) - d * slack(sizes, home, b)
-            s = top + (to_a <= to_b)  # the nearer one on top
+            to_a = across(low, high, home, a, euclidean) - d * slack(rounding, sizes, home, a)
+            to_b = across(low, high, home, b, euclidean) - d * slack(rounding, sizes, home, b)
+            # The nearer one on top, or among equals the one with the smallest index.
+            s = top + (to_a < to_b or (to_a == to_b and smallests[a] < smallests[b]))
             t = 2 * top + 1 - s
             gaps[s], gaps[t] = to_a, to_b
             stack[s, 0], stack[s, 1], stack[s, 2], stack[s, 3] = a, at, left, depth + 1
@@ -235,16 +237,16 @@ def count_in_leaves(first, last, tree, radius, euclidean, counts):
     """
     n = counts.shape[0]
     blocks, short, order, low, high = tree.blocks, tree.short, tree.order, tree.low, tree.high
-    sizes, axes = tree.size, tree.axis
+    sizes, axes, rounding = tree.size, tree.axis, tree.slack
     d, width = blocks.shape[1], blocks.shape[2]
     total = np.empty(width, np.int32)
     exact = np.empty(width)
-    far = np.empty(width, np.float32)
-    outer = np.empty(width, np.float32)
-    inner = np.empty(width, np.float32)
-    bounds = np.zeros((65, width), np.float32)
-    live = np.empty((65, width), np.float32)  # a lane's radius at each depth, until it is settled
-    rough = np.empty(width, np.float32)
+    far = np.empty(width, short.dtype)
+    outer = np.empty(width, short.dtype)
+    inner = np.empty(width, short.dtype)
+    bounds = np.zeros((65, width), short.dtype)
+    live = np.empty((65, width), short.dtype)  # a lane's radius at each depth, until it is settled
+    rough = np.empty(width, short.dtype)
     out = np.empty(width)
     lanes = np.empty(LEAF + 1, np.int64)
     stack = np.empty((64, 4), np.int64)
@@ -265,7 +267,7 @@ def count_in_leaves(first, last, tree, radius, euclidean, counts):
         while top > 0:
             top -= 1
             v, at, size, depth = stack[top, 0], stack[top, 1], stack[top, 2], stack[top, 3]
-            by = slack(sizes, home, v)
+            by = slack(rounding, sizes, home, v)
             limits(live, by, d, euclidean, outer)
             if not euclidean:
                 approach(short, own, low, high, v, axes[v], bounds, depth)

@@ -9,6 +9,8 @@ from in another slab only moves upwards. Slabs of equal occupancy do not mind ou
 import numpy as np
 from numba import njit
 
+from mitools._kernels.kdtree import grow
+from mitools._kernels.leaves import kth_in_leaves
 from mitools._kernels.line import Line, span_sorted
 from mitools._kernels.threads import both, over_ranges
 
@@ -211,6 +213,9 @@ class Plane:
     def _radius(self, k: int) -> np.ndarray:
         """K-th distances in the order of x."""
         n = len(self.in_x)
+        if self.x.ties > n // 2:  # many slabs at one place would all have to be visited
+            in_order = self.y.values[self.y.place[self.x.order]]
+            return self._radius_by_tree(np.column_stack((self.x.values, in_order)), k)
         size = slab_size(n, k)
         slabs = np.empty((2, n))
         edges = np.empty((-(-n // size), 2))
@@ -218,6 +223,14 @@ class Plane:
         radius = np.empty(n)
         over_ranges(kth_in_slabs, len(edges), n, slabs, where, edges, size, k, radius)
         return radius
+
+    @staticmethod
+    def _radius_by_tree(points: np.ndarray, k: int) -> np.ndarray:
+        n = len(points)
+        tree = grow(points)
+        distances, indices = np.empty((n, k)), np.empty((n, k), np.int64)
+        over_ranges(kth_in_leaves, len(tree.blocks), n, tree, False, False, distances, indices)
+        return distances[:, -1].copy()
 
     def kth_distance(self, k: int) -> np.ndarray:
         """Distance (n,) of each point to its k-th nearest other point, maximum norm."""

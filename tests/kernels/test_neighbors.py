@@ -14,6 +14,8 @@ from mitools._kernels import (
     kth_neighbors,
 )
 from mitools._kernels import neighbors as ways
+from mitools._kernels.kdtree import grow
+from mitools._kernels.plane import Plane, fill_slabs, kth_in_slabs, slab_size
 
 
 def slow_distances(points, euclidean=False):
@@ -155,6 +157,33 @@ def test_larger_samples_match_the_definition(kind, d):
     x, y = np.ascontiguousarray(points[:, :d]), np.ascontiguousarray(points[:, d:])
     for found, wanted in zip(ksg_counts(x, y, 3), slow_counts(x, y, 3), strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_walk_in_single_precision_misses_nothing():
+    # Two far clusters: single precision cannot tell their points apart, double precision can.
+    near = draw("normal", 400, 3, 7)
+    far = np.vstack((near, near + 2.0**40, near * 1e-3))
+    distances = slow_distances(far)
+    radius = np.sort(distances, axis=1)[:, 2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ways, "_all_pairs", lambda n, d: False)
+        for precision in (np.float32, np.float64):
+            patch.setattr(ways, "grow", lambda p, t=precision: grow(p, t))
+            np.testing.assert_array_equal(kth_distance(far, 3), radius)
+            np.testing.assert_array_equal(
+                count_within(far, radius), (distances < radius[:, None]).sum(1)
+            )
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "constant column"])
+def test_slabs_look_at_few_pairs(kind):
+    n, k = 20_000, 3
+    plane = Plane(*np.ascontiguousarray(draw(kind, n, 2, 0).T))
+    size = slab_size(n, k)
+    slabs, edges, radius = np.empty((2, n)), np.empty((-(-n // size), 2)), np.empty(n)
+    where = fill_slabs(plane.x.values, plane.y.values, plane.in_x, size, slabs, edges)
+    looked = kth_in_slabs(0, len(edges), slabs, where, edges, size, k, radius)
+    assert looked < 40 * n
 
 
 @pytest.mark.parametrize("exponent", [-300, -60, 60, 300])

@@ -213,10 +213,11 @@ class Plane:
     def _radius(self, k: int) -> np.ndarray:
         """K-th distances in the order of x."""
         n = len(self.in_x)
-        if self.x.ties > n // 2:  # many slabs at one place would all have to be visited
+        size = slab_size(n, k)
+        repeated = np.count_nonzero(self.x.values[size:] == self.x.values[:-size])
+        if repeated > n // 10:  # slabs at one place would all have to be visited
             in_order = self.y.values[self.y.place[self.x.order]]
             return self._radius_by_tree(np.column_stack((self.x.values, in_order)), k)
-        size = slab_size(n, k)
         slabs = np.empty((2, n))
         edges = np.empty((-(-n // size), 2))
         where = fill_slabs(self.x.values, self.y.values, self.in_x, size, slabs, edges)

@@ -7,8 +7,11 @@ device.
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from mitools._kernels.neighbors import _square_limit
 
 _BLOCK = 1 << 22  # distances at a time: small enough for the caches of a GPU
 
@@ -42,10 +45,11 @@ def count_within(
     points: Tensor, radius: Tensor, strict: bool = True, euclidean: bool = False
 ) -> Tensor:
     """Return how many other points (n,) lie at distance < radius[i], or <= if not strict."""
-    counts = []
-    for rows, block in _blocks(points, euclidean):
-        distance, limit = _rooted(block, euclidean), radius[rows, None]
-        counts.append((distance < limit if strict else distance <= limit).sum(1))
+    # As in the kernels: d <= r is d < r', exactly, if r' is the next number after r.
+    limit = radius if strict else radius.nextafter(torch.full_like(radius, torch.inf))
+    if euclidean:
+        limit = torch.from_numpy(_square_limit(limit.cpu().numpy())).to(points.device)
+    counts = [(block < limit[rows, None]).sum(1) for rows, block in _blocks(points, euclidean)]
     return torch.cat(counts)
 
 
@@ -92,4 +96,7 @@ def _kth(block: Tensor, k: int) -> Tensor:
 
 
 def _rooted(distances: Tensor, euclidean: bool) -> Tensor:
-    return distances.sqrt() if euclidean else distances
+    """Return roots if Euclidean; by numpy, as torch's on a CPU can be wrong in the last bit."""
+    if not euclidean:
+        return distances
+    return torch.from_numpy(np.sqrt(distances.cpu().numpy())).to(distances.device)

@@ -19,7 +19,7 @@ from mitools.neural.isolation import checked_device
 
 @dataclass(frozen=True)
 class TorchKSG:
-    """`mitools.methods.KSG`, variant 1, with the neighbours counted by torch: the same number.
+    """`mitools.methods.KSG`, variant 1, with the neighbours counted by torch: the same terms.
 
     All pairs are compared, O(n² d) time, in blocks of bounded memory and double precision. That
     suits a GPU, and many dimensions; on a CPU, and in few dimensions, `KSG` is far faster.
@@ -37,7 +37,8 @@ class TorchKSG:
     >>> from mitools.methods import KSG
     >>> from mitools.neural import TorchKSG
     >>> x, y = np.random.default_rng(0).standard_normal((2, 500, 3))
-    >>> TorchKSG(device="cpu").mutual_information(x, y) == KSG().mutual_information(x, y)
+    >>> here, there = KSG(), TorchKSG(device="cpu")
+    >>> bool((here.local_mutual_information(x, y) == there.local_mutual_information(x, y)).all())
     True
     """
 

@@ -59,8 +59,8 @@ class DifferenceOfEntropies:
     >>> x = rng.standard_normal((2_000, 1))
     >>> y = 0.8 * x + 0.6 * rng.standard_normal((2_000, 1))
     >>> found = DifferenceOfEntropies().held_out(x, y)
-    >>> print(f"truth {-np.log(0.6):.2f}, estimate {found.value:.2f} ± {found.std_error:.2f}")
-    truth 0.51, estimate 0.50 ± 0.04
+    >>> abs(found.value + np.log(0.6)) < 4 * found.std_error < 0.3  # truth: -log(0.6) = 0.51
+    True
     """
 
     sense: ClassVar[Sense] = "point"

@@ -66,8 +66,8 @@ class Variational:
     >>> x = rng.standard_normal((2_000, 1))
     >>> y = 0.8 * x + 0.6 * rng.standard_normal((2_000, 1))
     >>> found = Variational(DV()).held_out(x, y)
-    >>> print(f"truth {-np.log(0.6):.2f}, bound {found.value:.2f} ± {found.std_error:.2f}")
-    truth 0.51, bound 0.50 ± 0.04
+    >>> abs(found.value + np.log(0.6)) < 4 * found.std_error < 0.3  # truth: -log(0.6) = 0.51
+    True
     """
 
     bound: Bound = InfoNCE()

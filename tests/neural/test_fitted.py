@@ -143,7 +143,9 @@ def test_the_check_rejects_wrong_methods(wrong):
 
 
 def test_concatenated_critics_recover_too():
-    check_recovers(Variational(critic=Concatenated(), fitting=QUICK), "gaussian", n=400, seeds=1)
+    check_recovers(
+        Variational(critic=Concatenated(), fitting=Fitting(steps=200)), "gaussian", n=400, seeds=1
+    )
     one_layer = Concatenated(depth=1).build(2, 3).eval()
     x, y = torch.randn(5, 2), torch.randn(4, 3)
     joined = torch.stack([one_layer(a[None], b[None])[0, 0] for a in x for b in y])
@@ -224,6 +226,7 @@ def test_constant_and_discrete_columns_are_answered():
         assert abs(method.mutual_information(np.ones_like(x), y)) < 0.1
     bits = (x > 0).astype(float)
     for method in METHODS[:3]:
+        method = replace(method, fitting=Fitting(steps=300))
         assert 0.4 < method.mutual_information(bits, bits) < math.log(2) + 0.1
 
 
@@ -327,7 +330,7 @@ def test_heavy_tails_do_not_break_the_fit():
     rng = np.random.default_rng(0)
     x, y = rng.standard_cauchy((400, 1)), rng.standard_cauchy((400, 1))
     for method in METHODS[:5]:
-        ranked = replace(method, scale="rank").held_out(x, y)
+        ranked = replace(method, scale="rank", fitting=Fitting(steps=300)).held_out(x, y)
         assert ranked.value < 4 * ranked.std_error + 0.03
 
 

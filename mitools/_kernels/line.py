@@ -15,6 +15,14 @@ from mitools._kernels.threads import over_ranges
 _PEEK = 8  # places looked at around the place that the table proposes
 
 
+@njit(cache=True, nogil=True, forceinline=True)
+def _bucket(position, top):
+    """Return the number of a bucket in 0..top, whatever the position: even infinity times 0."""
+    if position >= top:
+        return top
+    return int(position) if position > 0.0 else 0
+
+
 @njit(cache=True, nogil=True)
 def bucket_table(values):
     """Return for 2n equal buckets of [min, max] the first sorted place in each, (2n + 2,) int64.
@@ -27,7 +35,7 @@ def bucket_table(values):
     scale = bucket_scale(values)
     filled = 0
     for i in range(n):
-        bucket = int((values[i] - values[0]) * scale)
+        bucket = _bucket((values[i] - values[0]) * scale, buckets)
         while filled <= bucket:
             table[filled] = i
             filled += 1
@@ -107,11 +115,11 @@ def _first_within(values, i, radius, guess, crowd):
 def _reach(values, table, scale, i, radius):
     """Return the first and last sorted places at distance < radius from place i, radius > 0."""
     low = values[0]
-    top = float(table.shape[0] - 2)
-    bucket = int(min(max((values[i] + radius - low) * scale, 0.0), top))
+    top = table.shape[0] - 2
+    bucket = _bucket((values[i] + radius - low) * scale, top)
     place = table[bucket]
     right = _last_within(values, i, radius, place, table[bucket + 1] - place)
-    bucket = int(min(max((values[i] - radius - low) * scale, 0.0), top))
+    bucket = _bucket((values[i] - radius - low) * scale, top)
     place = table[bucket + 1]
     return _first_within(values, i, radius, place, place - table[bucket]), right
 

@@ -15,6 +15,7 @@ from mitools._kernels import (
 )
 from mitools._kernels import neighbors as ways
 from mitools._kernels.kdtree import grow
+from mitools._kernels.line import bucket_table, count_sorted
 from mitools._kernels.plane import Plane, fill_slabs, kth_in_slabs, slab_size
 
 
@@ -112,6 +113,8 @@ def test_counts_match_the_definition_ties_included(points, k, seed, strict, eucl
     rng = np.random.default_rng(seed)
     k = min(k, len(points) - 1)
     radius = np.sort(distances, axis=1)[:, k - 1] * rng.choice([0, 0.5, 1, 1, 1, 2], len(points))
+    radius[rng.random(len(points)) < 0.05] = np.inf
+    np.fill_diagonal(distances, np.nan)  # in no radius
     limit = radius[:, None]
     expected = (distances < limit if strict else distances <= limit).sum(1)
     with pytest.MonkeyPatch.context() as patch:
@@ -157,6 +160,30 @@ def test_larger_samples_match_the_definition(kind, d):
     x, y = np.ascontiguousarray(points[:, :d]), np.ascontiguousarray(points[:, d:])
     for found, wanted in zip(ksg_counts(x, y, 3), slow_counts(x, y, 3), strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_among_many_equal_points_the_smallest_indices_are_nearest(d, monkeypatch):
+    monkeypatch.setattr(ways, "_all_pairs", lambda n, d: False)
+    points = np.random.default_rng(d).integers(0, 2, (400, d)).astype(float)
+    distances, order = slow_neighbors(points, 4)
+    assert (distances[:, -1] == 0).all()
+    np.testing.assert_array_equal(kth_neighbors(points, 4)[1], order)
+
+
+@settings(max_examples=60, deadline=None)
+@given(points=points, seed=st.integers(0, 2**32 - 1))
+def test_searches_in_sorted_values_trust_no_guess(points, seed):
+    values = np.sort(points[:, 0])
+    n = len(values)
+    rng = np.random.default_rng(seed)
+    distances = slow_distances(values[:, None])
+    radius = rng.choice([0.5, 1.0, 1.0, 2.0], n) * distances[np.arange(n), rng.integers(0, n, n)]
+    np.fill_diagonal(distances, np.nan)
+    counts = np.empty(n, np.int64)
+    for table in (bucket_table(values), np.sort(rng.integers(0, n + 1, 2 * n + 2))):
+        count_sorted(0, n, values, table, radius, counts)
+        np.testing.assert_array_equal(counts, (distances < radius[:, None]).sum(1))
 
 
 def test_a_walk_in_single_precision_misses_nothing():

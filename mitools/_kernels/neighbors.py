@@ -130,8 +130,8 @@ def _square_limit(radius: np.ndarray) -> np.ndarray:
     """Return the smallest s with sqrt(s) >= radius: sqrt(t) < radius is t < s, exactly."""
     with np.errstate(over="ignore", under="ignore"):
         square = radius * radius
-    while np.any(big := (np.sqrt(square) >= radius) & (square > 0.0)):
-        square = np.where(big, np.nextafter(square, 0.0), square)
-    while np.any(small := np.sqrt(square) < radius):
-        square = np.where(small, np.nextafter(square, np.inf), square)
+        while np.any(big := (np.sqrt(square) >= radius) & (square > 0.0)):
+            square = np.where(big, np.nextafter(square, 0.0), square)
+        while np.any(small := np.sqrt(square) < radius):
+            square = np.where(small, np.nextafter(square, np.inf), square)
     return square

@@ -25,6 +25,7 @@ from mitools.neural import (  # noqa: F401 (names for eval)
     Perceptron,
     Separable,
     Variational,
+    fitting,
     variational,
 )
 
@@ -275,6 +276,35 @@ def test_a_module_of_yours_is_copied_and_checked():
         method.mutual_information(x, y)
     with pytest.raises(ValueError, match="must be a Perceptron for"):
         method.conditional_mutual_information(x, y, x)
+
+
+class Watched(nn.Linear):
+    def __init__(self, seen):
+        super().__init__(1, 2)
+        self.seen = seen
+
+    def forward(self, x):
+        self.seen.add((self.training, torch.is_grad_enabled()))
+        return super().forward(x)
+
+    def __deepcopy__(self, memo):
+        return Watched(self.seen)
+
+
+def test_networks_train_in_training_mode_and_answer_in_the_other():
+    seen = set()
+    NeuralPredictive("gaussian", Watched(seen), BRIEF).mutual_information(*pair(0.5, 1, 100, 0))
+    assert seen == {(True, True), (False, False)}
+
+
+@pytest.mark.parametrize("scale", ["std", "rank"])
+def test_units_come_from_the_training_part(scale):
+    rows = np.random.default_rng(0).standard_normal((30, 2))
+    parts = fitting.Parts(np.arange(10), np.arange(10, 20), np.arange(20, 30))
+    before = fitting.scaled_parts(rows, parts, scale, torch.device("cpu"))
+    rows[10:] *= 100
+    after = fitting.scaled_parts(rows, parts, scale, torch.device("cpu"))
+    assert torch.equal(before[0], after[0]) and not torch.equal(before[1], after[1])
 
 
 def test_progress_is_shown_when_asked(capsys):

@@ -26,6 +26,7 @@ from mitools.neural import (  # noqa: F401 (names for eval)
     Separable,
     Variational,
     fitting,
+    isolation,
     variational,
 )
 
@@ -184,6 +185,13 @@ def test_same_seed_same_number_on_any_number_of_threads(method):
         assert method.mutual_information(x, y) == first
     assert torch.get_num_threads() == 2
     assert replace(method, seed=1).mutual_information(x, y) != first
+
+
+def test_torch_works_on_one_thread_and_then_as_before():
+    torch.set_num_threads(2)
+    with isolation.isolated(0, torch.device("cpu")):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize("method", BRIEFLY, ids=name)

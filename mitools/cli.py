@@ -41,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("mitools: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except BrokenPipeError:  # the reader has seen enough, as in `| head`
+        sys.stderr.close()
+        return 0
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         print(f"mitools: {error}", file=sys.stderr)
         return 2
 
@@ -161,7 +164,7 @@ def _demo(options: argparse.Namespace) -> int:
     )
     print(f"{job.density:.0%} of {rows[0].answer.size:,} weights kept\n")
     print(_demo_table(table))
-    print("\ninformation I(mask; label noise | inputs, init) in nats, p_eff = kept + information;")
+    print("\nI: 95% limits on I(mask; label noise | inputs, init) in nats; p_eff = kept + I;")
     print("memorised: wrong labels reproduced after retraining; accuracy: on unseen clean images")
     table.to_csv(options.out / "demo.csv", index=False)
     figure = plotting.bounds(
@@ -178,8 +181,8 @@ def _demo_table(table: Any) -> str:
         "pruner": table["pruner"],
         "kept": table["nonzeros"].map("{:,}".format),
         "on path": table["on_path"].map("{:,}".format),
-        "I lower": table["mi_lower"].map("{:,.0f}".format),
-        "I upper": table["mi_upper"].map("{:,.0f}".format),
+        "I lower": table["mi_lower_limit"].map("{:,.0f}".format),
+        "I upper": table["mi_upper_limit"].map("{:,.0f}".format),
         "p_eff": [
             f"{low:,.0f} .. {high:,.0f}"
             for low, high in zip(table["p_eff_low"], table["p_eff_high"], strict=True)
@@ -195,6 +198,7 @@ def _prune(options: argparse.Namespace) -> int:
 
     from mitools.pruning import prune
 
+    _check_folder("--out", options.out)
     samples, model = _samples(options, train=True), _model(options)
     mask = prune(
         model,
@@ -214,17 +218,26 @@ def _prune(options: argparse.Namespace) -> int:
 
 
 def _peff(options: argparse.Namespace) -> int:
-    from mitools.effective import Counting, ResampledMasks, peff
+    from mitools.effective import (
+        Counting,
+        GeneralisationGap,
+        LabelNoiseDecoding,
+        ResampledMasks,
+        peff,
+    )
     from mitools.pruning import Mask
 
     samples, model = _samples(options, train=True), _model(options)
     mask = Mask.of(options.mask, model)
     heldout = _samples(options, train=False) if options.heldout else None
-    given = {"init": model, "heldout": heldout, "progress": not options.quiet}
-    answer = peff(model, mask, samples, **given)
+    method = None
     if options.resample is not None:
-        again = ResampledMasks(datasets=options.resample, jobs=options.jobs)
-        answer = peff(model, mask, samples, (Counting(), again), **given)
+        method = [Counting(), ResampledMasks(datasets=options.resample, jobs=options.jobs)]
+        method += [LabelNoiseDecoding()] if options.flips else []
+        method += [GeneralisationGap()] if options.heldout else []
+    answer = peff(
+        model, mask, samples, method, init=model, heldout=heldout, progress=not options.quiet
+    )
     print(answer)
     if options.bits:
         print(f"  in bits      p_eff = {answer.plain('bits')}")
@@ -232,6 +245,11 @@ def _peff(options: argparse.Namespace) -> int:
         answer.save(options.json)
         print(f"wrote {options.json}")
     return 0
+
+
+def _check_folder(option: str, path: Path) -> None:
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"{option} must lie in a folder that exists; {path.parent} does not.")
 
 
 def _samples(options: argparse.Namespace, *, train: bool) -> "Samples":
@@ -242,8 +260,9 @@ def _samples(options: argparse.Namespace, *, train: bool) -> "Samples":
     else:
         read = {"mnist": data.mnist, "fashion-mnist": data.fashion_mnist, "cifar10": data.cifar10}
         samples = read[options.data](options.root, train=train)
-    if options.flips and train:
-        return data.SymmetricFlips(options.flips).apply(samples, seed=options.noise_seed)
+    if options.flips:  # the test split with noise of its own: the same law, other flips
+        seed = options.noise_seed if train else options.noise_seed + 1
+        return data.SymmetricFlips(options.flips).apply(samples, seed=seed)
     return samples
 
 

@@ -22,20 +22,24 @@ from scipy.stats import t as student_t
 from mitools._typing import BoolArray, FloatArray, IntArray
 from mitools.results import Estimate
 
-QUANTITY = "I(mask; data | init)"
+DATA = "I(mask; data | init)"
+NOISE = "I(mask; label noise | inputs, init)"
+"""Never more than `DATA`, by the chain rule: bounds from below on one hold for the other."""
+
+_THIS_MASK = "the limit is one on this mask's own information, -log P(mask | init), whose mean is I"
 _BLOCK = 1 << 20  # weights per pass: bounds the memory of counting over many large masks
 
 
-def counting(kept: int, size: int) -> Estimate:
+def counting(kept: int, size: int, *, fixed_count: bool = True) -> Estimate:
     """Return log C(size, kept): no mask with that many ones can carry more.
-
-    The count itself is taken as fixed before the data were seen, as it is when a density is asked
-    for; saying a count that depends on the data costs at most log(size + 1) nats more.
 
     Parameters
     ----------
     kept, size : int
         Ones in the mask and its length, 0 <= kept <= size.
+    fixed_count : bool
+        Whether the number of ones was fixed before the data were seen, as it is when a density is
+        asked for. If not, saying the number costs log(size + 1) more.
 
     Returns
     -------
@@ -50,13 +54,18 @@ def counting(kept: int, size: int) -> Estimate:
     Examples
     --------
     >>> print(counting(1, 21))  # 21 masks: log 21 = 3.045
-    I(mask; data | init) <= 3.045 nats [Counting()]
+    I(mask; data | init) <= 3.045 nats [Counting(fixed_count=True)]
     """
     if not 0 <= kept <= size:
         raise ValueError(f"kept must be between 0 and size; got kept={kept} with size={size}.")
     value = gammaln(size + 1.0) - gammaln(kept + 1.0) - gammaln(size - kept + 1.0)
     exact = 0.0 if kept in (0, size) else float(value)
-    return Estimate(exact, "Counting()", "upper", QUANTITY, interval=(-math.inf, exact))
+    notes = ()
+    if not fixed_count:
+        exact += math.log(size + 1.0)
+        notes = ("with log(size + 1) for saying how many are kept, which may depend on the data",)
+    method = f"Counting(fixed_count={fixed_count})"
+    return Estimate(exact, method, "upper", DATA, interval=(-math.inf, exact), notes=notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,7 @@ class CodeLengths:
     entropy: float
     distinct: int
 
-    def upper(self, method: str, *, quantity: str = QUANTITY, confidence: float = 0.95) -> Estimate:
+    def upper(self, method: str, *, quantity: str = DATA, confidence: float = 0.95) -> Estimate:
         """Return the mean length: an unbiased estimate of a valid upper bound on the entropy."""
         lengths = np.array(self.lengths)
         error = float(lengths.std(ddof=1) / math.sqrt(len(lengths)))
@@ -87,7 +96,7 @@ class CodeLengths:
             mean, method, "upper", quantity, error, (-math.inf, limit), confidence, self._notes()
         )
 
-    def point(self, method: str, *, quantity: str = QUANTITY) -> Estimate:
+    def point(self, method: str, *, quantity: str = DATA) -> Estimate:
         """Return the code's own entropy: consistent for I if kept weights are independent."""
         assumption = "the point assumes that weights are kept independently of each other"
         return Estimate(self.entropy, method, "point", quantity, notes=(assumption,))
@@ -97,6 +106,7 @@ class CodeLengths:
         return (
             f"{self.distinct} distinct masks in {draws} draws; "
             f"counting masks alone could not show more than log {draws} = {math.log(draws):.2f}",
+            f"the limit is approximate, and blind to what happens in fewer than 1 of {draws} draws",
         )
 
 
@@ -158,13 +168,15 @@ def _layer_code(masks: BoolArray) -> tuple[FloatArray, float]:
     for j in range(draws):
         # Without mask j, a weight kept c times over all masks was kept c - bit times.
         seen = table[j, :-1, 0] + table[j, 1:, 1]
-        strength, mean = _fitted_beta(seen)
+        strength, mean, rest = _fitted_beta(seen)
+        # Both shares from what they count: 1 - kept would round to 0 where nearly all are kept.
         kept = (others + strength * mean) / (draws - 1 + strength)
-        lengths[j] = -(table[j, :-1, 0] @ np.log1p(-kept) + table[j, 1:, 1] @ np.log(kept))
+        dropped = (draws - 1 - others + strength * rest) / (draws - 1 + strength)
+        lengths[j] = -(table[j, :-1, 0] @ np.log(dropped) + table[j, 1:, 1] @ np.log(kept))
     counts = table[0].sum(axis=1)
-    strength, mean = _fitted_beta(counts)
+    strength, mean, rest = _fitted_beta(counts)
     c = np.arange(draws + 1)
-    entropy = counts @ _mean_entropy(c + strength * mean, draws - c + strength * (1.0 - mean))
+    entropy = counts @ _mean_entropy(c + strength * mean, draws - c + strength * rest)
     return lengths, float(entropy)
 
 
@@ -179,26 +191,28 @@ def _occupancy(masks: BoolArray) -> IntArray:
     return table.reshape(draws, draws + 1, 2)
 
 
-def _fitted_beta(seen: IntArray) -> tuple[float, float]:
+def _fitted_beta(seen: IntArray) -> tuple[float, float, float]:
     """Fit a Beta prior to counts: seen[c] weights were kept c times out of len(seen) - 1.
 
-    Returns the concentration of greatest marginal likelihood, and the mean, which is the layer's
-    density pulled by half a weight each way off 0 and 1, so that no code length is infinite.
+    Returns the concentration of greatest marginal likelihood, the mean, which is the layer's
+    density pulled by half a weight each way off 0 and 1, so that no code length is infinite, and
+    one minus the mean.
     """
     draws = len(seen) - 1
     c = np.arange(draws + 1)
     total = draws * seen.sum()
     mean = float((seen @ c + 0.5) / (total + 1.0))
+    rest = float((seen @ (draws - c) + 0.5) / (total + 1.0))
     strength = 1.0
     grid = np.exp(np.linspace(math.log(1e-9), math.log(1e6), 121))
     for _ in range(2):  # a coarse pass, then one between the neighbours of the best
-        a, b = grid[:, None] * mean, grid[:, None] * (1.0 - mean)
+        a, b = grid[:, None] * mean, grid[:, None] * rest
         evidence = (betaln(c + a, draws - c + b) - betaln(a, b)) @ seen
         best = int(np.argmax(evidence))
         low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
         strength = float(grid[best])
         grid = np.exp(np.linspace(math.log(low), math.log(high), 21))
-    return strength, mean
+    return strength, mean, rest
 
 
 def _mean_entropy(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
@@ -242,9 +256,10 @@ def decoded_classes(
 
     is that of one fixed predictor of the noise given mask and inputs. Its mean over data sets is at
     most I(mask; noise | inputs, init) (Barber and Agakov 2003). And since the ratio has mean 1
-    for a silent mask, ``value`` exceeds the mask's own information, -log P(mask), by
-    ``log(1/α)`` with probability at most α (Markov): that is the interval, and no independence,
-    normality or large sample is assumed in it.
+    for a silent mask, ``value`` exceeds *this* mask's information, -log P(mask), by ``log(1/α)``
+    with probability at most α (Markov): that is the interval. No independence, normality or large
+    sample is assumed in it; but where masks differ much in their own information, of which I is
+    the mean, it is no interval for I.
 
     Parameters
     ----------
@@ -266,6 +281,12 @@ def decoded_classes(
     """
     rows = np.arange(len(targets))
     chosen = log_prior[rows, targets]
+    if not np.isfinite(chosen).all():
+        raise ValueError(
+            "targets must be possible under the law of their noise; "
+            f"{int((~np.isfinite(chosen)).sum())} of {len(chosen)} have probability 0. "
+            "Is it the noise that was drawn?"
+        )
     ratios = [np.zeros(len(targets))]
     for scores in _standardised(outputs):
         for strength in _STRENGTHS:
@@ -294,7 +315,7 @@ def decoded_values(
     noise = residuals / std
     scores = _unit(outputs - outputs.mean(axis=0))
     ratios = [np.zeros(len(noise))]
-    for rho in _CORRELATIONS:
+    for rho in _CORRELATIONS if scores.any() else ():
         spread = 1.0 - rho**2
         gain = 0.5 * (noise**2 - (noise - rho * scores) ** 2 / spread - math.log(spread))
         ratios.append(gain.sum(axis=1))
@@ -315,14 +336,15 @@ def _unit(values: FloatArray) -> FloatArray:
 
 def _mixed(ratios: FloatArray, method: str, confidence: float) -> Estimate:
     """Mix predictors (row 0 silent, the others alike) and label the log ratio of the mixture."""
-    log_weights = np.full(len(ratios), math.log((1.0 - _SILENT) / (len(ratios) - 1)))
-    log_weights[0] = math.log(_SILENT)
+    log_weights = np.full(len(ratios), math.log(1.0 - _SILENT) - math.log(max(len(ratios) - 1, 1)))
+    log_weights[0] = math.log(_SILENT) if len(ratios) > 1 else 0.0
     totals = ratios.sum(axis=1)
     value = float(np.logaddexp.reduce(totals + log_weights))
     best = ratios[int(np.argmax(totals + log_weights))]
     error = float(np.std(best)) * math.sqrt(best.size)
     low = value - math.log(1.0 / (1.0 - confidence))
-    return Estimate(value, method, "lower", QUANTITY, error, (low, math.inf), confidence)
+    note = (_THIS_MASK,)
+    return Estimate(value, method, "lower", NOISE, error, (low, math.inf), confidence, note)
 
 
 def generalisation_gap(
@@ -356,8 +378,8 @@ def generalisation_gap(
     population = (heldout_errors + 0.5) / (heldout_n + 1.0)
     value = n * _binary_kl(train, population) - price - n / (2.0 * heldout_n)
     limit = n * _binary_kl(train, nearest) - price - math.log(2.0 / alpha)
-    note = "training and held-out points are taken to be draws from one population"
-    return Estimate(value, method, "lower", QUANTITY, None, (limit, math.inf), confidence, (note,))
+    notes = ("training and held-out points are taken to be of one population", _THIS_MASK)
+    return Estimate(value, method, "lower", DATA, None, (limit, math.inf), confidence, notes)
 
 
 def _binary_kl(p: float, q: float) -> float:

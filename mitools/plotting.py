@@ -1,6 +1,6 @@
 """Answers as matplotlib figures. Nothing is computed here, and nothing is shown: figures return."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,12 +10,18 @@ from mitools.results import EffectiveParameters
 _INK, _KEPT, _BETWEEN = "#1b1f24", "#9aa5b1", "#2f6fb0"
 
 
-def bounds(answers: Mapping[str, EffectiveParameters], *, title: str | None = None) -> Figure:
+def bounds(
+    answers: Mapping[str, EffectiveParameters]
+    | Sequence[EffectiveParameters]
+    | EffectiveParameters,
+    *,
+    title: str | None = None,
+) -> Figure:
     """Draw p_eff of several masks: weights kept, and the interval of information on top of it.
 
     Parameters
     ----------
-    answers : mapping of str to EffectiveParameters
+    answers : EffectiveParameters, sequence of them, or mapping of names to them
         One row each, in order.
     title : str, optional
         Above the figure.
@@ -30,6 +36,10 @@ def bounds(answers: Mapping[str, EffectiveParameters], *, title: str | None = No
     ValueError
         If there is no answer to draw.
     """
+    if isinstance(answers, EffectiveParameters):
+        answers = {"": answers}
+    elif not isinstance(answers, Mapping):
+        answers = {f"{number}": answer for number, answer in enumerate(answers)}
     if not answers:
         raise ValueError("answers must hold at least one EffectiveParameters; got none.")
     figure = Figure(figsize=(7.2, 0.9 + 0.46 * len(answers)), layout="constrained")

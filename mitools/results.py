@@ -62,27 +62,28 @@ class Estimate:
         return self.interval[0] if self.sense == "lower" else self.interval[1]
 
     def to_dict(self) -> Json:
-        """Return plain values, ready for JSON: infinite ends become None."""
+        """Return plain values, ready for JSON: what is not finite becomes its name."""
         plain = asdict(self)
         plain["notes"] = list(self.notes)
-        plain["value"] = _finite(self.value)
+        plain["value"] = _written(self.value)
+        plain["std_error"] = None if self.std_error is None else _written(self.std_error)
         if self.interval is not None:
-            plain["interval"] = [_finite(end) for end in self.interval]
+            plain["interval"] = [_written(end) for end in self.interval]
         return plain
 
     @classmethod
     def from_dict(cls, plain: Json) -> Self:
         """Rebuild an estimate from `to_dict`."""
         values = dict(plain)
-        values["notes"] = tuple(values.get("notes", ()))
-        if values["value"] is None:
-            values["value"] = math.inf
+        values["value"] = float(values["value"])
+        values["notes"] = tuple(str(note) for note in values.get("notes", ()))
+        if values.get("std_error") is not None:
+            values["std_error"] = float(values["std_error"])
         if values.get("interval") is not None:
             low, high = values["interval"]
-            values["interval"] = (
-                -math.inf if low is None else low,
-                math.inf if high is None else high,
-            )
+            values["interval"] = (float(low), float(high))
+        if values.get("sense") not in _SIGN:
+            raise ValueError(f"sense must be one of {list(_SIGN)}; got {values.get('sense')!r}")
         return cls(**values)
 
     def __str__(self) -> str:
@@ -133,9 +134,11 @@ class EffectiveParameters:
     nonzeros, size : int
         Weights kept, and weights that could have been kept.
     mean_nonzeros : float
-        E‖m‖₁: the mean count over re-prunings where there were any, else `nonzeros`.
+        E‖m‖₁. Pruners here keep an exact number, so it is `nonzeros`, unless masks say otherwise.
     lower, upper : Estimate
         The best bound on the information from each side.
+    quantity : str
+        The information that both bounds are about.
     point : Estimate or None
         An estimate between them, where there is ground for one.
     bounds : tuple of Estimate
@@ -161,6 +164,7 @@ class EffectiveParameters:
     mean_nonzeros: float
     lower: Estimate
     upper: Estimate
+    quantity: str = "I(mask; data | init)"
     point: Estimate | None = None
     bounds: tuple[Estimate, ...] = ()
     layers: tuple[LayerCount, ...] = ()
@@ -182,6 +186,8 @@ class EffectiveParameters:
 
     def plain(self, unit: Unit = "nats") -> Range:
         """p_eff as E‖m‖₁ + I(m; D), the information in nats or in bits (Theorem 2).
+
+        From limit to limit: the ends hold with the confidence that was asked for.
 
         Raises
         ------
@@ -218,7 +224,7 @@ class EffectiveParameters:
             raise ValueError(f"unit must be 'nats' or 'bits'; got {unit!r}.")
         scale = 1.0 if unit == "nats" else NATS_PER_BIT
         point = None if self.point is None else count + self.point.value / scale
-        low, high = count + self.lower.value / scale, count + self.upper.value / scale
+        low, high = count + self.lower.limit / scale, count + self.upper.limit / scale
         return Range(low, high, point, unit, form)
 
     def to_frame(self) -> pd.DataFrame:
@@ -230,13 +236,14 @@ class EffectiveParameters:
             "density": self.density,
             "on_path": self.on_path,
             "mi_lower": self.lower.value,
-            "mi_lower_95": self.lower.limit,
+            "mi_lower_limit": self.lower.limit,
             "mi_upper": self.upper.value,
-            "mi_upper_95": self.upper.limit,
+            "mi_upper_limit": self.upper.limit,
             "mi_point": None if self.point is None else self.point.value,
             "p_eff_low": p_eff.low,
             "p_eff_high": p_eff.high,
             "p_eff_point": p_eff.point,
+            "quantity": self.quantity,
             "lower_method": self.lower.method,
             "upper_method": self.upper.method,
         }
@@ -277,8 +284,11 @@ class EffectiveParameters:
             plain["layers"] = tuple(LayerCount(**layer) for layer in plain["layers"])
             plain["excluded"] = tuple(plain["excluded"])
             plain["notes"] = tuple(plain["notes"])
+            nonzeros, size = plain["nonzeros"], plain["size"]
+            if not (isinstance(nonzeros, int) and isinstance(size, int) and 0 <= nonzeros <= size):
+                raise ValueError(f"nonzeros and size must be counts; got {nonzeros!r} of {size!r}")
             return cls(**plain)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise FileFormatError(
                 f"text must be what EffectiveParameters.to_json wrote; reading it failed with "
                 f"{type(error).__name__}: {error}. Was the file cut short or edited?"
@@ -294,20 +304,19 @@ class EffectiveParameters:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        return cls.from_json(Path(path).read_text(encoding="utf-8", errors="replace"))
 
     def __str__(self) -> str:
-        p_eff = self.plain()
         on_path = "" if self.on_path is None else f", {self.on_path:,} of them on a path"
+        told = [self.lower, self.upper, self.point]
+        told += [bound for bound in self.bounds if bound.sense == "proxy"]
         lines = [
-            f"p_eff = {p_eff} parameters (count + nats)",
+            f"p_eff = {self.plain()} parameters (weights kept + nats)",
             f"  kept         {self.nonzeros:,} of {self.size:,} weights "
             f"({self.density:.2%}){on_path}",
-            f"  information  {_describe(self.lower)}",
-            f"               {_describe(self.upper)}",
+            f"  information  {self.quantity}, in nats",
         ]
-        if self.point is not None:
-            lines.append(f"               {_describe(self.point)}")
+        lines.extend(f"               {_describe(bound)}" for bound in told if bound is not None)
         lines.append(f"  mask         {self.source}")
         lines.append(f"  weights      {self.weights}")
         if self.excluded:
@@ -318,7 +327,9 @@ class EffectiveParameters:
 
 def _describe(bound: Estimate) -> str:
     sure = "" if bound.limit == bound.value else f" ({bound.confidence:.0%}: {bound.limit:.4g})"
-    return f"{_SIGN[bound.sense]} {bound.value:.4g} nats{sure} by {bound.method}"
+    what = f", {bound.quantity}" if bound.sense == "proxy" else ""
+    sign = "≈" if bound.sense == "point" else _SIGN[bound.sense]
+    return f"{sign:<2} {bound.value:.4g}{sure} by {bound.method}{what}"
 
 
 def _shortened(names: tuple[str, ...], most: int = 4) -> str:
@@ -326,5 +337,6 @@ def _shortened(names: tuple[str, ...], most: int = 4) -> str:
     return ", ".join(names[:most]) + rest
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _written(value: float) -> float | str:
+    """Return the number, or the name of what JSON has no number for."""
+    return value if math.isfinite(value) else str(value)

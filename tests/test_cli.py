@@ -63,7 +63,7 @@ def test_weights_go_through_a_file(tmp_path, capsys):
     assert cli.main(saved) == 0
     assert all(torch.isfinite(t).all() for t in load_file(weights).values())
     assert cli.main(["peff", *SETTING, "--mask", str(out), "--weights", str(weights)]) == 0
-    assert "<= 0 nats" in capsys.readouterr().out
+    assert "<= 0 by" in capsys.readouterr().out
 
 
 def test_demo_writes_table_and_figure(tmp_path, capsys, monkeypatch):

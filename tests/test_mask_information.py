@@ -39,9 +39,10 @@ def test_counting_refuses_an_impossible_count():
         counting(5, 4)
 
 
-def slow_length(masks, j, strength, mean):
+def slow_length(masks, j, strength, mean, rest):
     """The code's definition, weight by weight, for one layer."""
     others = np.delete(masks, j, axis=0)
+    assert mean + rest == pytest.approx(1.0)
     kept = (others.sum(axis=0) + strength * mean) / (len(others) + strength)
     return -np.log(np.where(masks[j], kept, 1 - kept)).sum()
 
@@ -102,6 +103,29 @@ def test_identical_masks_cost_next_to_nothing():
     code = independent_code(masks)
     assert code.upper("code").value < 1e-3
     assert code.distinct == 1
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_layers_kept_or_dropped_whole_cost_nothing_at_any_size(value):
+    masks = np.full((16, 200_000), value)
+    code = independent_code(masks)
+    assert np.isfinite(code.lengths).all() and np.isfinite(code.entropy)
+    assert max(code.lengths) < 1e-3
+
+
+def test_a_count_that_may_depend_on_the_data_is_paid_for():
+    assert counting(5, 5, fixed_count=False).value == pytest.approx(math.log(6))
+
+
+def test_impossible_targets_are_refused():
+    with pytest.raises(ValueError, match="1 of 2 have probability 0"):
+        decoded_classes(
+            np.eye(2), np.array([0, 0]), np.array([[0.0, -np.inf], [-np.inf, 0.0]]), "d", 0.95
+        )
+
+
+def test_a_network_without_outputs_certifies_no_real_noise():
+    assert decoded_values(np.zeros((90, 1)), np.zeros((90, 1)), 1.0, "d", 0.95).value == 0.0
 
 
 @pytest.mark.parametrize(

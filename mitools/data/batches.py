@@ -235,8 +235,18 @@ def _read_items(
 ) -> Samples:
     indices = indices[:limit]
     chunks = (indices[i : i + _READ_AT_ONCE] for i in range(0, len(indices), _READ_AT_ONCE))
-    batches = (_collated(collate, [dataset[i] for i in chunk], argument) for chunk in chunks)
+    batches = (_collated(collate, _items(dataset, chunk, argument), argument) for chunk in chunks)
     return _joined((checked_batch(batch, argument) for batch in batches), limit, argument)
+
+
+def _items(dataset: Any, indices: Sequence[int], argument: str) -> list[Any]:
+    try:
+        return [dataset[i] for i in indices]
+    except IndexError as error:
+        raise ValueError(
+            f"{argument} must be a data set that can be indexed up to its length, {len(dataset)}; "
+            f"it failed with IndexError: {error}. Are its parts of equal length?"
+        ) from error
 
 
 def _collated(collate: Any, items: list[Any], argument: str) -> Any:

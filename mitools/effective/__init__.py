@@ -1,7 +1,7 @@
 """Effective parameters of a pruned network: the weights it keeps, and what choosing them cost."""
 
 from mitools.effective.decoding import GeneralisationGap, LabelNoiseDecoding
-from mitools.effective.evidence import Counting, Evidence, MaskInformation
+from mitools.effective.evidence import Counting, Evidence, LabelEntropy, MaskInformation
 from mitools.effective.parameters import peff
 from mitools.effective.resampled import ResampledMasks
 
@@ -9,6 +9,7 @@ __all__ = [
     "Counting",
     "Evidence",
     "GeneralisationGap",
+    "LabelEntropy",
     "LabelNoiseDecoding",
     "MaskInformation",
     "ResampledMasks",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.stats import binomtest, chi2
 from torch import nn
 
 from mitools._typing import FloatArray
@@ -45,9 +46,10 @@ class LabelNoiseDecoding:
 
     def decode(self, model: nn.Module, mask: Mask, samples: Samples, confidence: float) -> Estimate:
         """Bound the information of one mask by decoding the label noise that samples know."""
-        outputs = masked_outputs(model, mask, samples, self.batch_size)
         noise, clean = samples.noise, samples.clean
         assert noise is not None and clean is not None  # callers ask knows_noise first
+        _check_plausible(samples)
+        outputs = masked_outputs(model, mask, samples, self.batch_size)
         if isinstance(noise, AdditiveNoise):
             residuals = (samples.targets - clean).double().cpu().numpy().reshape(len(samples), -1)
             _require_columns(outputs, residuals.shape[1], "targets")
@@ -93,17 +95,24 @@ class GeneralisationGap:
                 "loader must hold classes for GeneralisationGap; its targets are real-valued. "
                 "Use LabelNoiseDecoding with AdditiveNoise for regression."
             )
+        if heldout.targets.is_floating_point() or heldout.noise != samples.noise:
+            raise ValueError(
+                "heldout must be of the same population as loader, its label noise included; "
+                f"loader has noise {samples.noise} and heldout {heldout.noise}. "
+                "Apply the same noise to it, with another seed."
+            )
+        classes = max(samples.classes or 1, heldout.classes or 1)
         wrong, unseen_wrong = (
-            self._mistakes(evidence.model, evidence.mask, part) for part in (samples, heldout)
+            self._mistakes(evidence.model, evidence.mask, part, classes)
+            for part in (samples, heldout)
         )
         bound = generalisation_gap(
             wrong, len(samples), unseen_wrong, len(heldout), repr(self), evidence.confidence
         )
         return (bound,)
 
-    def _mistakes(self, model: nn.Module, mask: Mask, samples: Samples) -> int:
+    def _mistakes(self, model: nn.Module, mask: Mask, samples: Samples, classes: int) -> int:
         outputs = masked_outputs(model, mask, samples, self.batch_size)
-        classes = max(samples.classes or 0, int(samples.targets.max()) + 1)
         predicted = class_scores(outputs, classes).argmax(axis=1)
         return int((predicted != samples.targets.cpu().numpy()).sum())
 
@@ -111,6 +120,36 @@ class GeneralisationGap:
 def knows_noise(samples: Samples) -> bool:
     """Return whether samples keep their clean targets and the law of their noise."""
     return samples.noise is not None and samples.clean is not None
+
+
+def _check_plausible(samples: Samples) -> None:
+    """Raise ValueError if the noise in the data cannot have been drawn by the law they state.
+
+    Choosing samples by their labels, or storing targets too coarsely, would make certainties of
+    what the decoder is to predict.
+    """
+    noise, targets, clean = samples.noise, samples.targets, samples.clean
+    assert noise is not None and clean is not None
+    if isinstance(noise, AdditiveNoise):
+        spacing = float(torch.finfo(targets.dtype).eps * targets.abs().max())
+        total = float(((targets.double() - clean.double()) / noise.std).square().sum())
+        tail = float(chi2.cdf(total, targets.numel()))
+        likely = min(tail, 1.0 - tail) > _IMPLAUSIBLE and spacing < noise.std / 4
+    else:
+        truth = torch.arange(samples.classes or 1, device=clean.device)
+        kept = noise.log_prob(truth, truth, samples.classes).exp().cpu().numpy()
+        agree = int((targets == clean).sum())
+        uneven = bool(np.ptp(kept))  # a law of another kind: nothing to compare with
+        likely = uneven or binomtest(agree, len(samples), kept[0]).pvalue > _IMPLAUSIBLE
+    if not likely:
+        raise ValueError(
+            f"loader must hold noise that {noise!r} can have drawn; its targets differ from the "
+            "clean ones in another way (p < 1e-6), or are stored too coarsely to tell. Were "
+            "samples selected by their labels? Draw the noise after selecting."
+        )
+
+
+_IMPLAUSIBLE = 1e-6
 
 
 def masked_outputs(model: nn.Module, mask: Mask, samples: Samples, batch_size: int) -> FloatArray:
@@ -146,10 +185,10 @@ def masked_outputs(model: nn.Module, mask: Mask, samples: Samples, batch_size: i
 def _run(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     try:
         return model(inputs)
-    except (RuntimeError, TypeError, IndexError) as error:
+    except Exception as error:  # whatever foreign code raises, it is about this input
         raise ValueError(
-            f"loader must give inputs that the model accepts; it refused a batch of shape "
-            f"{tuple(inputs.shape)} and dtype {inputs.dtype}: {error}"
+            f"inputs must be such as the model accepts; it refused a batch of shape "
+            f"{tuple(inputs.shape)} and dtype {inputs.dtype}: {type(error).__name__}: {error}"
         ) from error
 
 

@@ -1,6 +1,7 @@
 """What the bounds look at: a network with weights that no data has touched, its mask, and data."""
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,10 +9,10 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from mitools.data import Samples
-from mitools.mask_information import counting
+from mitools.mask_information import NOISE, counting
 from mitools.models import fingerprint, reinitialized
 from mitools.pruning import Mask, Pruner
-from mitools.pruning.written import pruner_of
+from mitools.pruning.written import is_ours, pruner_of
 from mitools.results import Estimate
 
 
@@ -35,6 +36,8 @@ class Evidence:
         For whatever is drawn at random.
     original : bool
         Whether the weights are those that the mask was made from.
+    loader : object
+        The data as the caller gave them: how they come in batches.
     progress : bool
         Whether to show a bar on stderr.
     """
@@ -46,6 +49,7 @@ class Evidence:
     confidence: float = 0.95
     seed: int = 0
     original: bool = False
+    loader: object = None
     progress: bool = False
 
 
@@ -59,11 +63,47 @@ class MaskInformation(Protocol):
 
 @dataclass(frozen=True)
 class Counting:
-    """log C(p, k), exact: a mask with k ones among p carries no more, whoever made it."""
+    """log C(p, k), exact: a mask with k ones among p carries no more, whoever made it.
+
+    Parameters
+    ----------
+    fixed_count : bool or None
+        Whether k was fixed before the data were seen. None: if the mask remembers a density that
+        was asked for, and a pruner of mitools, which all keep exactly that share. Otherwise
+        log(p + 1) is added for saying k.
+    """
+
+    fixed_count: bool | None = None
 
     def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:
         """Return one upper bound; looks at nothing but the mask."""
-        return (counting(evidence.mask.nonzeros, evidence.mask.size),)
+        mask = evidence.mask
+        fixed = _count_was_asked_for(mask) if self.fixed_count is None else self.fixed_count
+        return (counting(mask.nonzeros, mask.size, fixed_count=fixed),)
+
+
+def _count_was_asked_for(mask: Mask) -> bool:
+    density = mask.requested_density
+    if density is None or round(density * mask.size) != mask.nonzeros:
+        return False
+    pruner = remembered_pruner(mask)
+    return pruner is not None and is_ours(pruner)
+
+
+@dataclass(frozen=True)
+class LabelEntropy:
+    """n H(z), exact: nothing can tell more about the label noise than there is of it."""
+
+    def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:
+        """Return one upper bound; ValueError where the data do not know their noise."""
+        samples = evidence.samples
+        if samples is None or samples.noise is None or samples.classes is None:
+            raise ValueError(
+                "loader must hold classes that know their label noise for LabelEntropy. Add it "
+                "with SymmetricFlips(rate).apply(samples, seed)."
+            )
+        value = len(samples) * samples.noise.entropy(samples.classes)
+        return (Estimate(value, repr(self), "upper", NOISE, interval=(-math.inf, value)),)
 
 
 def untouched_weights(
@@ -81,23 +121,26 @@ def untouched_weights(
         If init does not fit the model, or the model's modules cannot draw fresh weights.
     """
     if isinstance(init, nn.Module):
-        return init, *_named("those given as init", init, mask)
+        return init, *_named(init, mask)
     if init is not None:
         copied = copy.deepcopy(model)
         try:
             copied.load_state_dict(dict(init))
         except RuntimeError as error:
             raise ValueError(f"init must hold the weights of this model; {error}") from None
-        return copied, *_named("those given as init", copied, mask)
+        return copied, *_named(copied, mask)
     if mask.fingerprint is not None and fingerprint(model) == mask.fingerprint:
-        return model, "the initial weights that the mask was made from", True
+        return model, f"those the mask was made from, {_ASSUMED}", True
     return reinitialized(model, seed), f"drawn afresh (seed {seed})", False
 
 
-def _named(description: str, model: nn.Module, mask: Mask) -> tuple[str, bool]:
+_ASSUMED = "taken to have seen none of the data"
+
+
+def _named(model: nn.Module, mask: Mask) -> tuple[str, bool]:
     if mask.fingerprint is None or fingerprint(model) != mask.fingerprint:
-        return description, False
-    return f"{description}, which the mask was made from", True
+        return f"given as init, {_ASSUMED}", False
+    return f"given as init, which the mask was made from, {_ASSUMED}", True
 
 
 def remembered_pruner(mask: Mask) -> Pruner | None:

@@ -1,8 +1,8 @@
 """The main question: how many effective parameters does this pruned network have?"""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,12 +12,13 @@ from mitools.effective.decoding import GeneralisationGap, LabelNoiseDecoding, kn
 from mitools.effective.evidence import (
     Counting,
     Evidence,
+    LabelEntropy,
     MaskInformation,
     remembered_pruner,
     untouched_weights,
 )
 from mitools.effective.resampled import ResampledMasks
-from mitools.mask_information import QUANTITY
+from mitools.mask_information import DATA, NOISE
 from mitools.models import check_finite, prunable
 from mitools.pruning import Mask
 from mitools.results import EffectiveParameters, Estimate, LayerCount
@@ -62,7 +63,8 @@ def peff(
     heldout : as loader, optional
         Points of the same population that neither pruning nor training has used.
     confidence : float in (0, 1)
-        All intervals of the answer hold together with at least this probability.
+        The limits hold together with at least this probability; those from one mask are limits on
+        that mask's own information, -log P(mask | init), whose mean is I.
     seed : int
         For freshly drawn weights.
     progress : bool
@@ -93,74 +95,173 @@ def peff(
     >>> answer.nonzeros, answer.size, answer.upper.value  # a random mask knows nothing
     (237, 2368, 0.0)
     """
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence must lie strictly between 0 and 1; got {confidence!r}.")
+    if not (isinstance(confidence, float) and 1e-9 < 1.0 - confidence < 1.0):
+        raise ValueError(f"confidence must be a number between 0 and 1; got {confidence!r}.")
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be a torch module; got {type(model).__name__}. The order is "
+            "peff(model, mask, loader)."
+        )
+    asked = _methods(method)
     counted = prunable(model)
     check_finite(dict(model.named_parameters()))
     mask = Mask.of(mask, model)
     mask.check_fits(model)
-    samples = None if loader is None else samples_of(loader)
-    unseen = None if heldout is None else samples_of(heldout, argument="heldout")
-    untouched, weights, original = model, "none needed", False
-    obstacle: tuple[str, ...] = ()
-    if samples is not None or method is not None:
-        try:
-            untouched, weights, original = untouched_weights(model, mask, init, seed)
-        except ValueError as error:
-            if method is not None or init is not None:
-                raise
-            obstacle = (f"only counting, for want of weights that no data has touched: {error}",)
-    methods = [Counting()] if obstacle else _chosen(method, mask, samples, unseen, original)
     evidence = Evidence(
-        model=untouched,
+        model=model,
         mask=mask,
-        samples=samples,
-        heldout=unseen,
-        confidence=1.0 - (1.0 - confidence) / max(1, _random_bounds(methods)),
+        samples=None if loader is None else samples_of(loader),
+        heldout=None if heldout is None else samples_of(heldout, argument="heldout"),
+        loader=loader,
         seed=seed,
-        original=original,
         progress=progress,
     )
-    found = [bound for how in methods for bound in how.bounds(evidence)]
+    evidence, weights, obstacle = _at_untouched_weights(evidence, init, asked is None)
+    methods = ([Counting()] if obstacle else _affordable(evidence)) if asked is None else asked
+    share = (1.0 - confidence) / max(1, sum(_RANDOM.get(type(how), 1) for how in methods))
+    evidence = dataclasses.replace(evidence, confidence=1.0 - share)
+    found, skipped = _found(methods, evidence, asked is None)
     found = [dataclasses.replace(bound, confidence=confidence) for bound in found]
-    lower = max(_of("lower", [*found, _never_negative()]), key=lambda bound: bound.limit)
-    upper = min(_of("upper", [*found, *Counting().bounds(evidence)]), key=lambda bound: bound.limit)
-    point, doubt = _between(lower, upper, _of("point", found))
-    layers, traced = _layers(untouched, mask, samples)
+    quantity, lower, upper = _best(found, evidence)
+    point, doubt = _between(lower, upper, found)
+    layers, traced = _layers(evidence.model, mask, evidence.samples)
     excluded = {name: reason for name, reason in counted.excluded.items() if name not in mask}
-    excluded |= {name: "not in the mask" for name in counted if name not in mask}
+    unmasked = {name: weight for name, weight in counted.items() if name not in mask}
+    excluded = dict.fromkeys(unmasked, "not in the mask") | excluded
     return EffectiveParameters(
         nonzeros=mask.nonzeros,
         size=mask.size,
         mean_nonzeros=float(mask.nonzeros),
         lower=lower,
         upper=upper,
+        quantity=quantity,
         point=point,
         bounds=tuple(found),
         layers=layers,
         excluded=tuple(f"{name} ({reason})" for name, reason in excluded.items()),
         source=mask.source,
         weights=weights,
-        notes=(*obstacle, *doubt, *traced, *_advice(methods, mask, samples, original)),
+        notes=(
+            *_unmasked(unmasked, mask),
+            *obstacle,
+            *skipped,
+            *doubt,
+            *traced,
+            *_advice(methods, evidence),
+        ),
     )
 
 
-def _chosen(
-    method: MaskInformation | Sequence[MaskInformation] | None,
-    mask: Mask,
-    samples: Samples | None,
-    heldout: Samples | None,
-    original: bool,
-) -> list[MaskInformation]:
-    """Return the methods asked for, or all that the arguments allow at little cost."""
-    if method is not None:
-        return list(method) if isinstance(method, Sequence) else [method]
+def _unmasked(unmasked: Mapping[str, Tensor], mask: Mask) -> tuple[str, ...]:
+    """Say how many weights the mask leaves alone, unless other names hide them."""
+    size = sum(weight.numel() for name, weight in unmasked.items() if not name.endswith("_orig"))
+    if not size:
+        return ()
+    return (f"{size:,} prunable weights are in no mask: kept, but not counted in p_eff",)
+
+
+def _methods(method: object) -> list[MaskInformation] | None:
+    """Return the methods asked for; None if none was."""
+    if method is None:
+        return None
+    methods = list(method) if isinstance(method, list | tuple) else [method]
+    for how in methods:
+        if isinstance(how, type) or not callable(getattr(how, "bounds", None)):
+            raise TypeError(
+                f"method must be a method such as ResampledMasks(), or a list of them; got {how!r}."
+            )
+    return methods  # pyright: ignore[reportReturnType]
+
+
+def _at_untouched_weights(
+    evidence: Evidence, init: nn.Module | Mapping[str, Tensor] | None, by_default: bool
+) -> tuple[Evidence, str, tuple[str, ...]]:
+    """Move the evidence to weights that the data have not touched; say which, and what is amiss."""
+    if evidence.samples is None and by_default:
+        return evidence, "none needed", ()
+    try:
+        model, weights, original = untouched_weights(
+            evidence.model, evidence.mask, init, evidence.seed
+        )
+        evidence = dataclasses.replace(evidence, model=model, original=original)
+        _check_untouched(evidence)
+    except ValueError as error:
+        if not by_default or init is not None:
+            raise
+        return evidence, "none", (f"only counting, for want of untouched weights: {error}",)
+    return evidence, weights, ()
+
+
+def _check_untouched(evidence: Evidence) -> None:
+    """Raise ValueError if the whole network, unmasked, knows the label noise.
+
+    A mask that keeps everything says nothing; what is decoded through it is in the weights.
+    """
+    samples = evidence.samples
+    if samples is None or not knows_noise(samples):
+        return
+    everything = Mask.ones_like(evidence.mask)
+    told = LabelNoiseDecoding().decode(evidence.model, everything, samples, 0.999)
+    if told.limit > 0.0:
+        raise ValueError(
+            "init must be weights that have seen none of the data; the unmasked network tells "
+            f"{told.value:.4g} nats of the label noise. Was it trained on it? "
+            "Pass the weights from before training, as init= or as the model."
+        )
+
+
+_RANDOM = {Counting: 0, LabelEntropy: 0, ResampledMasks: 2}
+"""How many intervals of a method rest on chance: each gets its share of the error allowed."""
+
+
+def _found(
+    methods: Sequence[MaskInformation], evidence: Evidence, by_default: bool
+) -> tuple[list[Estimate], tuple[str, ...]]:
+    """Return what the methods find; one that was not asked for may fail with a note."""
+    found: list[Estimate] = []
+    skipped = []
+    for how in methods:
+        try:
+            found.extend(how.bounds(evidence))
+        except Exception as error:
+            if not by_default:
+                raise
+            skipped.append(f"no {how!r}: {error}")
+    return found, tuple(skipped)
+
+
+def _best(found: Sequence[Estimate], evidence: Evidence) -> tuple[str, Estimate, Estimate]:
+    """Return what the answer is about, and its best bounds.
+
+    Information about the label noise alone is part of that about the data. So a bound from above on
+    the part makes it the subject, and then bounds from below on the whole do not count.
+    """
+    uppers = [bound for bound in found if bound.sense == "upper"]
+    uppers += Counting().bounds(evidence)
+    quantity = NOISE if any(bound.quantity == NOISE for bound in uppers) else DATA
+    upper = min(
+        (bound for bound in uppers if bound.quantity in (DATA, quantity)),
+        key=lambda bound: bound.limit,
+    )
+    if upper.quantity == DATA and not upper.limit > 0.0:
+        quantity = DATA  # nothing about the data is nothing about their noise
+    lowers = [bound for bound in found if bound.sense == "lower"]
+    lowers = [bound for bound in lowers if bound.quantity in (NOISE, quantity)]
+    zero = Estimate(0.0, "information is never negative", "lower", quantity, interval=(0.0, inf))
+    return quantity, max([*lowers, zero], key=lambda bound: bound.limit), upper
+
+
+def _affordable(evidence: Evidence) -> list[MaskInformation]:
+    """Return the methods that the arguments allow at little cost."""
+    samples, heldout = evidence.samples, evidence.heldout
     chosen: list[MaskInformation] = [Counting()]
-    if samples is not None and knows_noise(samples):
+    if samples is None:
+        return chosen
+    if knows_noise(samples):
         chosen.append(LabelNoiseDecoding())
-    if samples is not None and heldout is not None and not samples.targets.is_floating_point():
+    if heldout is not None and not samples.targets.is_floating_point():
         chosen.append(GeneralisationGap())
-    if original and samples is not None and _inexpensive(mask):
+    if evidence.original and _inexpensive(evidence.mask):
         chosen.append(ResampledMasks())
     return chosen
 
@@ -171,32 +272,22 @@ def _inexpensive(mask: Mask) -> bool:
     return pruner is not None and getattr(pruner, "training", None) is None
 
 
-def _random_bounds(methods: Sequence[MaskInformation]) -> int:
-    """Return how many intervals rest on chance: each gets its share of the error allowed."""
-    return sum(2 if isinstance(how, ResampledMasks) else 1 for how in methods) - sum(
-        isinstance(how, Counting) for how in methods
-    )
-
-
-def _of(sense: str, found: Sequence[Estimate]) -> list[Estimate]:
-    return [bound for bound in found if bound.sense == sense]
-
-
 def _between(
-    lower: Estimate, upper: Estimate, points: Sequence[Estimate]
+    lower: Estimate, upper: Estimate, found: Sequence[Estimate]
 ) -> tuple[Estimate | None, tuple[str, ...]]:
-    """Return the point that the bounds admit; where they refute its assumption, say so."""
-    for point in points:
-        if lower.limit <= point.value <= upper.limit:
-            return point, ()
-        return None, (f"no point estimate: {point.notes[0]}, which the bounds refute",)
+    """Return the point that the bounds admit; where they refute something, say so."""
+    if lower.limit > upper.limit + 1e-6:
+        crossed = (
+            f"THE BOUNDS CROSS: {lower.method} and {upper.method} cannot both hold. Either this is "
+            "the rare error that the confidence allows, or an assumption is broken"
+        )
+        return None, (crossed,)
+    for point in found:
+        if point.sense == "point" and point.quantity in (DATA, upper.quantity):
+            if lower.limit - 1e-6 <= point.value <= upper.limit + 1e-6:
+                return point, ()
+            return None, ("no point estimate: weights are not kept independently of each other",)
     return None, ()
-
-
-def _never_negative() -> Estimate:
-    return Estimate(
-        0.0, "information is never negative", "lower", QUANTITY, interval=(0.0, math.inf)
-    )
 
 
 def _layers(
@@ -217,21 +308,19 @@ def _layers(
     ), ()
 
 
-def _advice(
-    methods: Sequence[MaskInformation], mask: Mask, samples: Samples | None, original: bool
-) -> tuple[str, ...]:
+def _advice(methods: Sequence[MaskInformation], evidence: Evidence) -> tuple[str, ...]:
     """Say what would make the bounds tighter."""
     notes = []
     if not any(isinstance(how, ResampledMasks) for how in methods):
-        if remembered_pruner(mask) is None:
+        if remembered_pruner(evidence.mask) is None:
             notes.append("tighter from above: method=ResampledMasks(pruner) runs the pruner again")
-        elif not original:
+        elif not evidence.original:
             notes.append("tighter from above: pass the mask's initial weights as init=")
         else:
-            notes.append("tighter from above: method=ResampledMasks() trains again on other data")
-    if samples is not None and not knows_noise(samples):
+            notes.append("tighter from above: method=ResampledMasks() prunes again on other data")
+    if evidence.samples is not None and not knows_noise(evidence.samples):
         notes.append(
-            "no lower bound by decoding: the data do not know their label noise "
-            "(mitools.data.SymmetricFlips, AdditiveNoise)"
+            "no lower bound by decoding, and none from above by re-drawn labels: the data do not "
+            "know their label noise (mitools.data.SymmetricFlips, AdditiveNoise)"
         )
     return tuple(notes)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from mitools.models.identity import check_materialized
@@ -50,8 +51,8 @@ def reinitialized(model: Model, seed: int) -> Model:
     Raises
     ------
     ValueError
-        If a module cannot draw its parameters anew. Keeping their values instead would keep what
-        they know of the data.
+        If a module cannot draw its parameters anew, or leaves one of them out. Keeping their values
+        would keep what they know of the data. (Buffers that no module resets are kept.)
     """
     check_materialized(model)
     stubborn = [name or "(the model itself)" for name, m in model.named_modules() if _stubborn(m)]
@@ -65,11 +66,21 @@ def reinitialized(model: Model, seed: int) -> Model:
     devices = {tensor.device for tensor in (*fresh.parameters(), *fresh.buffers())}
     if len(devices) == 1:
         fresh.cpu()
+    floating = {name: p for name, p in fresh.named_parameters() if p.is_floating_point()}
+    with torch.no_grad():
+        for parameter in floating.values():
+            parameter.fill_(torch.nan)  # what is not drawn anew will show
     with seeded(seed, devices):
         for module in _children_first(fresh, set()):
             reset = _reset_of(module)
             if reset is not None:
                 reset()
+    left = [name for name, parameter in floating.items() if bool(parameter.isnan().any())]
+    if left:
+        raise ValueError(
+            f"model must be able to draw all its weights anew; {', '.join(left)} are not touched "
+            "by their modules' reset_parameters(). Draw them there too, or pass initial weights."
+        )
     return fresh.to(next(iter(devices))) if len(devices) == 1 else fresh
 
 

@@ -71,7 +71,10 @@ def _named(given: Any, model: nn.Module | None) -> tuple[dict[str, Any], str]:
         given = [given]
     if isinstance(given, Sequence):
         return _from_sequence(given, model), "a list in module order"
-    raise MaskError(f"mask must be in a known format; got {type(given).__name__}. {_CURE}")
+    raise MaskError(
+        f"mask must be in a known format; got {type(given).__name__}. {_CURE} "
+        "If it is data: the order is (model, mask, loader)."
+    )
 
 
 _CURE = f"Accepted formats: {ACCEPTED}."

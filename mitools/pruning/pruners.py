@@ -21,6 +21,7 @@ from mitools.pruning.selection import (
     top_k,
 )
 from mitools.pruning.synflow import SynFlow
+from mitools.pruning.written import is_ours
 
 
 @runtime_checkable
@@ -206,6 +207,11 @@ def prune(
     >>> mask.nonzeros, mask.size
     (370, 7400)
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be a torch module; got {type(model).__name__}. The order is "
+            "prune(model, loader, pruner, density=...)."
+        )
     check_density(density)
     _check_pruner(pruner)
     names = tuple(prunable(model, biases=biases, norms=norms, exclude=exclude))
@@ -220,10 +226,20 @@ def prune(
                 f"{str(checkpoint)!r}. Only pruners that train keep checkpoints."
             )
         options["checkpoint"] = checkpoint
-    mask = pruner.mask(model, loader, density, names, **options)
+    # Pruners here leave the model as it was; somebody else's works on a copy.
+    given = model if is_ours(pruner) else copied(model)
+    found = pruner.mask(given, loader, density, names, **options)
+    mask = found if isinstance(found, Mask) else Mask.of(_not_none(found, pruner), model)
+    mask.check_fits(model)
     return mask.with_provenance(
         pruner=pruner, density=float(density), fingerprint=fingerprint(model)
     )
+
+
+def _not_none(found: object, pruner: object) -> object:
+    if found is None:
+        raise TypeError(f"pruner must return a Mask from mask(...); {pruner!r} returned None.")
+    return found
 
 
 def size_of(model: nn.Module, names: Sequence[str]) -> int:

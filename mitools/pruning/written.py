@@ -38,11 +38,19 @@ def pruner_of(text: str) -> Any:
             "text must be the repr of a pruner of mitools, such as 'OneShot(score=SNIP())'; got "
             f"{text[:200]!r} ({type(error).__name__}: {error}). Pass the pruner itself."
         ) from None
-    if not hasattr(pruner, "mask"):
+    if not callable(getattr(type(pruner), "mask", None)):
         raise ValueError(
             f"text must name a pruner; {text[:200]!r} is none. Wrap a score in OneShot."
         )
     return pruner
+
+
+def is_ours(pruner: Any) -> bool:
+    """Return whether a pruner is made of values of mitools alone, and so holds no data."""
+    try:
+        return pruner_of(repr(pruner)) == pruner
+    except ValueError:
+        return False
 
 
 def _values(module: ModuleType) -> dict[str, type]:

@@ -12,11 +12,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from mitools import Mask, peff, prune
 from mitools._validation import FileFormatError, MaskError
-from mitools.data import AdditiveNoise, Samples, SymmetricFlips, digits, gaussian
+from mitools.data import AdditiveNoise, Samples, SymmetricFlips, digits, flipped, gaussian
 from mitools.effective import Counting, GeneralisationGap, LabelNoiseDecoding, ResampledMasks
 from mitools.models import mlp
 from mitools.pruning import SNIP, Iterative, Magnitude, OneShot, Random, SynFlow
 from mitools.results import EffectiveParameters
+from mitools.training import Training, train
 
 DATA_FREE = {
     "random": OneShot(Random(seed=3)),
@@ -33,6 +34,10 @@ def noisy():
 @pytest.fixture
 def model():
     return mlp([64, 24, 10], seed=0)
+
+
+def unseen():
+    return SymmetricFlips(0.3).apply(digits(train=False), seed=1)
 
 
 def last_layer(model):
@@ -110,6 +115,119 @@ def test_bounds_hold_over_repetitions_of_the_lookup_task():
         assert answer.lower.limit <= truth <= answer.upper.limit
 
 
+# ---- certificates that must not be given ----
+
+
+def test_weights_that_were_trained_on_the_data_are_found_out(noisy):
+    """A magnitude mask of trained weights opens no loader; the weights carry the data into it."""
+    trained = mlp([64, 100, 10], seed=0)
+    train(trained, noisy, Training(epochs=60, batch_size=50))
+    mask = prune(trained, noisy, OneShot(Magnitude()), density=0.2)
+    answer = peff(trained, mask, noisy)
+    assert answer.upper.value > 0
+    assert any("tells" in note and "only counting" in note for note in answer.notes)
+    with pytest.raises(ValueError, match="init must be weights that have seen none"):
+        peff(trained, mask, noisy, init=trained)
+
+
+@dataclass(frozen=True)
+class Peeks:
+    """Open the loader, or try to and go on; return a mask that does not depend on it."""
+
+    swallow: bool
+
+    def mask(self, model, loader, density, names):
+        try:
+            next(iter(loader))
+        except Exception:
+            if not self.swallow:
+                raise
+        return OneShot(Magnitude()).mask(model, None, density, names)
+
+
+@pytest.mark.parametrize("swallow", [False, True])
+def test_a_broken_seal_is_noticed_even_if_the_pruner_hides_it(swallow, model, noisy):
+    mask = prune(model, noisy, Peeks(swallow), density=0.2)
+    answer = peff(model, mask, noisy, ResampledMasks(datasets=3))
+    assert answer.upper.value > 0  # it opened the loader: coded, not certified
+
+
+def test_a_pruner_that_reads_data_must_have_made_the_mask(noisy):
+    net, spelled = lookup(32)
+    mask = prune(net, spelled, Lookup(), density=0.5)
+    with pytest.raises(ValueError, match="must be the one that made the mask"):
+        peff(net, mask, spelled, ResampledMasks(Peeks(False)))
+
+
+def test_pruner_that_fails_is_a_note_unless_it_was_asked_for(model, noisy):
+    @dataclass(frozen=True)
+    class Once:
+        def mask(self, model, loader, density, names):
+            raise RuntimeError("only once")
+
+    mask = prune(model, noisy, OneShot(Random()), density=0.2).with_provenance(pruner=Once())
+    assert any("only once" in note for note in peff(model, mask, noisy).notes)
+    with pytest.raises(RuntimeError, match="only once"):
+        peff(model, mask, noisy, ResampledMasks())
+
+
+def test_resamples_of_the_same_points_give_a_proxy_and_no_bound(model):
+    samples = digits(train=True).take(range(200))
+    mask = prune(model, samples, OneShot(SNIP()), density=0.2)
+    answer = peff(model, mask, samples)
+    assert answer.upper.method.startswith("Counting")
+    assert answer.quantity == "I(mask; data | init)"
+    (proxy,) = [bound for bound in answer.bounds if bound.sense == "proxy"]
+    assert "resample" in proxy.quantity and proxy.quantity in str(answer)
+
+
+def test_count_that_nobody_asked_for_is_paid_for(model):
+    everything = Mask.ones_like(model)
+    assert peff(model, everything).upper.value == pytest.approx(math.log(everything.size + 1))
+    asked = peff(model, everything, None, Counting(fixed_count=True))
+    assert asked.upper.value == 0.0
+
+
+def test_heldout_of_another_law_is_refused(model, noisy):
+    mask = prune(model, noisy, OneShot(Random()), density=0.2)
+    with pytest.raises(ValueError, match="heldout must be of the same population"):
+        peff(model, mask, noisy, GeneralisationGap(), heldout=digits(train=False))
+
+
+def test_class_missing_from_heldout_changes_nothing():
+    torch.manual_seed(0)
+    labels = torch.zeros(200, dtype=torch.int64)
+    labels[17] = 2
+    net = nn.Linear(4, 3)
+    with torch.no_grad():
+        net.weight.mul_(0.01)
+        net.bias.copy_(torch.tensor([1.0, 0.0, 2.0]))
+    mask = prune(net, None, OneShot(Random()), density=0.5)
+    heldout = Samples(torch.randn(200, 4), 0 * labels)
+    answer = peff(net, mask, Samples(torch.randn(200, 4), labels), heldout=heldout)
+    assert answer.lower.limit <= 0.0
+
+
+def test_samples_chosen_by_their_labels_are_refused(model, noisy):
+    wrong = noisy.take(flipped(noisy))
+    with pytest.raises(ValueError, match="selected by their labels"):
+        peff(model, Mask.ones_like(model), wrong, LabelNoiseDecoding())
+
+
+def test_noise_below_the_resolution_of_the_targets_is_refused():
+    torch.manual_seed(0)
+    values = Samples(torch.randn(50, 4), 250_000 + torch.randn(50, 1))
+    noisy = AdditiveNoise(0.002).apply(values, seed=0)
+    net = mlp([4, 3, 1], seed=0)
+    with pytest.raises(ValueError, match="stored too coarsely"):
+        peff(net, Mask.zeros_like(net), noisy, LabelNoiseDecoding())
+
+
+def test_weights_outside_the_mask_are_told(model):
+    answer = peff(model, {"fc1.weight": torch.ones(24, 64)})
+    assert any("240 prunable weights are in no mask" in note for note in answer.notes)
+
+
 # ---- what comes in ----
 
 
@@ -146,7 +264,7 @@ def test_mask_none_reads_the_mask_from_the_model(model):
 
 def test_answer_survives_a_file(model, noisy, tmp_path):
     mask = prune(model, noisy, OneShot(SNIP()), density=0.2)
-    answer = peff(model, mask, noisy, heldout=digits(train=False))
+    answer = peff(model, mask, noisy, heldout=unseen())
     answer.save(tmp_path / "answer.json")
     assert EffectiveParameters.load(tmp_path / "answer.json") == answer
 
@@ -156,8 +274,8 @@ def test_same_arguments_same_answer_and_nothing_is_touched(model, noisy):
     before = copy.deepcopy(model.state_dict())
     model.train()
     state = torch.get_rng_state()
-    first = peff(model, mask, noisy, heldout=digits(train=False))
-    assert first == peff(model, mask, noisy, heldout=digits(train=False))
+    first = peff(model, mask, noisy, heldout=unseen())
+    assert first == peff(model, mask, noisy, heldout=unseen())
     assert torch.equal(state, torch.get_rng_state())
     assert model.training
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
@@ -232,7 +350,7 @@ def test_foreign_models(build, dtype, noisy):
     model = build().to(dtype)
     for pruner in (OneShot(SNIP()), OneShot(Random(seed=0))):
         mask = prune(model, noisy, pruner, density=0.3)
-        answer = peff(model, mask, noisy, heldout=digits(train=False))
+        answer = peff(model, mask, noisy, heldout=unseen())
         assert answer.nonzeros == round(0.3 * answer.size)
         assert answer.lower.limit <= answer.upper.limit
         assert math.isfinite(answer.lower.value)
@@ -289,6 +407,9 @@ def misfit(model):
         (lambda m, s: peff(m, None, s, init={"a": torch.ones(1)}), ValueError, "init must hold"),
         (lambda m, s: peff(m, None, s, GeneralisationGap()), ValueError, "heldout must be given"),
         (lambda m, s: peff(m, None, s, ResampledMasks()), ValueError, "pruner must be"),
+        (lambda m, s: peff(m, None, s, ResampledMasks), TypeError, "method must be a method"),
+        (lambda m, s: peff(s, m), TypeError, "model must be a torch module"),
+        (lambda m, s: peff(m, s), MaskError, r"\(model, mask, loader\)"),
         (lambda m, s: peff(m, None, None, LabelNoiseDecoding()), ValueError, "label noise"),
         (
             lambda m, s: peff(mlp([64, 5, 3], seed=0), None, s, LabelNoiseDecoding()),
@@ -296,7 +417,7 @@ def misfit(model):
             "an output for each of the 10 classes",
         ),
     ],
-    ids=range(13),
+    ids=range(16),
 )
 def test_bad_input_is_named(call, kind, message, model, noisy):
     with pytest.raises(kind, match=message):

@@ -214,3 +214,16 @@ def test_models_without_values_are_refused():
             question(lazy)
         with pytest.raises(ValueError, match=r"'weight' is on the meta device"):
             question(meta)
+
+
+class Scaled(nn.Linear):
+    """Its inherited reset_parameters knows nothing of the scale."""
+
+    def __init__(self):
+        super().__init__(3, 2)
+        self.scale = nn.Parameter(torch.full((2,), 5.0))
+
+
+def test_a_parameter_that_is_not_drawn_anew_is_named():
+    with pytest.raises(ValueError, match=r"0\.scale are not touched"):
+        reinitialized(nn.Sequential(Scaled()), 0)

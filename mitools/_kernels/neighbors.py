@@ -5,6 +5,7 @@ of shape (n, d), d >= 1, all values finite, and 1 <= k < n.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numba import njit
@@ -14,7 +15,7 @@ from mitools._kernels.kdtree import Tree, grow
 from mitools._kernels.leaves import count_in_leaves, kth_in_leaves
 from mitools._kernels.line import Line
 from mitools._kernels.plane import Plane
-from mitools._kernels.threads import both, over_ranges
+from mitools._kernels.threads import over_ranges, together
 
 
 def _all_pairs(n: int, d: int) -> bool:
@@ -66,8 +67,8 @@ def ksg_counts(x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
         over_ranges(ksg_by_rows, -(-n // ROWS), n * d, *columns, k, radius, nx, ny)
         return radius, nx, ny
     joint = np.hstack((x, y))
-    tree, (in_x, in_y) = both(
-        lambda: _sorted(joint), lambda: (_counter(x, False), _counter(y, False)), n
+    tree, in_x, in_y = together(
+        [partial(_sorted, joint), partial(_counter, x, False), partial(_counter, y, False)], n
     )
     radius = _kth(joint, tree, k, False, False)[0][:, -1].copy()
     return radius, in_x(radius), in_y(radius)
@@ -100,7 +101,9 @@ def _kth(
         columns = np.ascontiguousarray(points.T)
         over_ranges(kth_by_rows, -(-n // ROWS), n * d, columns, euclidean, distances, indices)
     else:
-        over_ranges(kth_in_leaves, len(tree.blocks), n, tree, ties, euclidean, distances, indices)
+        over_ranges(
+            kth_in_leaves, len(tree.blocks), n * d, tree, ties, euclidean, distances, indices
+        )
     return (np.sqrt(distances) if euclidean else distances), indices
 
 
@@ -120,7 +123,7 @@ def _counter(points: np.ndarray, euclidean: bool) -> Callable[[np.ndarray], np.n
             columns = np.ascontiguousarray(points.T)
             over_ranges(count_by_rows, -(-n // ROWS), n * d, columns, limit, euclidean, counts)
         else:
-            over_ranges(count_in_leaves, len(tree.blocks), n, tree, limit, euclidean, counts)
+            over_ranges(count_in_leaves, len(tree.blocks), n * d, tree, limit, euclidean, counts)
         return counts
 
     return count

@@ -6,13 +6,15 @@ until a slab starts too far away. Points of a slab are taken in order of y, so t
 from in another slab only moves upwards. Slabs of equal occupancy do not mind outliers or clusters.
 """
 
+from functools import partial
+
 import numpy as np
 from numba import njit
 
 from mitools._kernels.kdtree import grow
 from mitools._kernels.leaves import kth_in_leaves
 from mitools._kernels.line import Line, span_sorted
-from mitools._kernels.threads import both, over_ranges
+from mitools._kernels.threads import over_ranges, together
 
 
 def slab_size(n: int, k: int) -> int:
@@ -204,7 +206,7 @@ class Plane:
     """Points (x, y), sorted both ways, ready for questions."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
-        sides = both(lambda: Line.of(x), lambda: Line.of(y), len(x))
+        sides = together([partial(Line.of, x), partial(Line.of, y)], len(x))
         self.swapped = sides[1].ties > sides[0].ties  # slabs are cut along what repeats more
         self.x, self.y = reversed(sides) if self.swapped else sides
         self.in_x = self.x.place[self.y.order]
@@ -240,11 +242,15 @@ class Plane:
     def ksg_counts(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """K-th distances, and strict counts inside them in x and in y."""
         radius = self._radius(k)
-        nx = self.x.count_sorted(radius)
-        ny = self.y.count_sorted(radius[self.in_x])
-        if self.swapped:
-            nx, ny = ny, nx
-        return radius[self.x.place], nx, ny
+        back, nx, ny = together(
+            [
+                lambda: radius[self.x.place],
+                lambda: self.x.count_sorted(radius),
+                lambda: self.y.count_sorted(radius[self.in_x]),
+            ],
+            len(radius),
+        )
+        return (back, ny, nx) if self.swapped else (back, nx, ny)
 
     def count_within(self, radius: np.ndarray) -> np.ndarray:
         """How many others (n,) at distance < radius[i], maximum norm."""
@@ -254,9 +260,12 @@ class Plane:
         in_x = self.in_x.astype(np.int32)
         in_y = self.y.place[self.x.order].astype(np.int32)
         own = np.arange(n, dtype=np.int32)
-        for side, line, where in (0, self.x, own), (2, self.y, in_x):
+
+        def span(side: int, line: Line, where: np.ndarray) -> None:
             limit = radius[line.order]
             over_ranges(span_sorted, n, n, line.values, line.table, limit, where, spans, side)
+
+        together([partial(span, 0, self.x, own), partial(span, 2, self.y, in_x)], n)
         corners = corner_counts(in_x, size)
         counts = np.empty(n, np.int64)
         over_ranges(count_boxes, n, n, spans, in_x, in_y, corners, size, counts)

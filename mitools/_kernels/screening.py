@@ -6,14 +6,14 @@ integers in a fixed order, hence the same bits however the work is split.
 """
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-import numba
 import numpy as np
 from numba import njit
 
 from mitools._kernels.line import Line, count_sorted, kth_sorted
 from mitools._kernels.plane import fill_slabs, kth_in_slabs, slab_size
+from mitools._kernels.threads import together
 
 
 @njit(cache=True, nogil=True)
@@ -123,7 +123,7 @@ def ksg_screen(
         x = Line.of(np.ascontiguousarray(column))
         return _ksg_worth(y.values, y.table, x.values, x.table, y.place[x.order], size, k, worth)
 
-    return _in_threads(ask, features.T)
+    return _in_threads(ask, features.T, len(features))
 
 
 def ksg_shuffles(
@@ -141,7 +141,7 @@ def ksg_shuffles(
         in_x[b.place[order]] = a.place
         return _ksg_worth(a.values, a.table, b.values, b.table, in_x, size, k, worth)
 
-    return _in_threads(ask, orders)
+    return _in_threads(ask, orders, len(x))
 
 
 def ross_screen(
@@ -170,18 +170,14 @@ def ross_screen(
         x = Line.of(np.ascontiguousarray(column))
         return _ross_worth(x.values, x.table, codes[x.order], starts, neighbors, worth)
 
-    return _in_threads(ask, features.T)
+    return _in_threads(ask, features.T, len(features))
 
 
 def _in_threads(
-    ask: Callable[[np.ndarray], tuple[float, int]], items: Iterable[np.ndarray]
+    ask: Callable[[np.ndarray], tuple[float, int]], items: Iterable[np.ndarray], points: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ask about every item, as many at a time as `numba.get_num_threads` says."""
-    threads = numba.get_num_threads()
-    if threads == 1:
-        answers = [ask(item) for item in items]
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            answers = list(pool.map(ask, items))
+    """Ask about every item, of so many points each, some at a time."""
+    jobs = [partial(ask, item) for item in items]
+    answers = together(jobs, points * len(jobs))
     totals, atoms = zip(*answers, strict=True) if answers else ((), ())
     return np.array(totals, np.float64), np.array(atoms, np.int64)

@@ -17,6 +17,7 @@ from mitools._kernels import neighbors as ways
 from mitools._kernels.kdtree import grow
 from mitools._kernels.line import bucket_table, count_sorted
 from mitools._kernels.plane import Plane, fill_slabs, kth_in_slabs, slab_size
+from mitools._kernels.threads import FEWEST, together
 
 
 def slow_distances(points, euclidean=False):
@@ -227,7 +228,7 @@ def test_units_that_are_powers_of_two_change_nothing(d, exponent):
 
 @pytest.mark.parametrize("d", [1, 2])
 def test_threads_change_nothing(d):
-    x, y = draw("normal", 12_000, 2 * d, 5).reshape(2, 12_000, d)
+    x, y = draw("normal", 25_000, 2 * d, 5).reshape(2, 25_000, d)
     before = numba.get_num_threads()
     try:
         results = []
@@ -238,3 +239,12 @@ def test_threads_change_nothing(d):
         numba.set_num_threads(before)
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_jobs_answer_in_order_and_errors_arrive(threads, monkeypatch):
+    monkeypatch.setattr(numba, "get_num_threads", lambda: threads)
+    assert together([lambda i=i: i * i for i in range(50)], FEWEST) == [i * i for i in range(50)]
+    assert together([], FEWEST) == []
+    with pytest.raises(ZeroDivisionError):
+        together([lambda: 1, lambda: 1 // 0, lambda: 2], FEWEST)

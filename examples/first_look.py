@@ -42,8 +42,8 @@ def row(name: str, density: float, datasets: int) -> dict[str, object]:
     return {
         "kept": f"{density:.0%}",
         "pruner": name,
-        "I lower": round(answer.lower.value, 1),
-        "I upper": round(answer.upper.value),
+        "I lower": round(answer.lower.limit, 1),
+        "I upper": round(answer.upper.limit),
         "code": round(coded),
         "code / log C(p, k)": round(coded / counted, 2),
         "decoded, this mask": round(decoded, 1),

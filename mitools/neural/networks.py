@@ -59,7 +59,10 @@ class _Sum(nn.Module):
 
 
 class Critic(Protocol):
-    """A kind of network that scores pairs."""
+    """A kind of network that scores pairs.
+
+    Ours score all pairs alike at first: random scores of outliers can be too wild to recover from.
+    """
 
     def build(self, x_dim: int, y_dim: int) -> nn.Module:
         """Return a network from x (n, x_dim) and y (m, y_dim) to scores (n, m)."""
@@ -89,7 +92,10 @@ class Separable:
     def build(self, x_dim: int, y_dim: int) -> nn.Module:
         """Return a network from x (n, x_dim) and y (m, y_dim) to scores (n, m)."""
         sides = Perceptron(self.width, self.depth)
-        return _Products(sides.build(x_dim, self.embedding), sides.build(y_dim, self.embedding))
+        nothing = torch.zeros(self.embedding)
+        return _Products(
+            sides.build(x_dim, self.embedding, nothing), sides.build(y_dim, self.embedding)
+        )
 
 
 class _Products(nn.Module):
@@ -121,8 +127,11 @@ class Concatenated:
 
     def build(self, x_dim: int, y_dim: int) -> nn.Module:
         """Return a network from x (n, x_dim) and y (m, y_dim) to scores (n, m)."""
-        rest = Perceptron(self.width, self.depth - 1) if self.depth > 1 else None
-        head = nn.Linear(self.width, 1) if rest is None else rest.build(self.width, 1)
+        if self.depth > 1:
+            head = Perceptron(self.width, self.depth - 1).build(self.width, 1, torch.zeros(1))
+        else:
+            head = nn.Linear(self.width, 1)
+            nn.init.zeros_(head.weight)
         return _Joint(nn.Linear(x_dim, self.width), nn.Linear(y_dim, self.width), head)
 
 

@@ -120,12 +120,12 @@ def test_answering_from_the_training_part_would_be_noticed(method, monkeypatch):
         return type(real(*arguments))(train, train, train)
 
     x, y = pair(0.0, 5, 200, 0)
-    long = replace(method, fitting=Fitting(steps=400, patience=50))
+    long = replace(method, fitting=Fitting(steps=600, patience=50))
     honest = long.held_out(x, y)
     assert honest.value < 4 * honest.std_error + 0.01
     monkeypatch.setattr(variational, "parts_of", cheating)
     cheated = long.held_out(x, y)
-    assert cheated.value > 0.3 and cheated.value > 8 * cheated.std_error
+    assert cheated.value > 0.3 and cheated.value > 4 * cheated.std_error
 
 
 @pytest.mark.parametrize("wrong", ["bits", "doubled", "zero", "shuffled"])
@@ -144,18 +144,37 @@ def test_the_check_rejects_wrong_methods(wrong):
         assert -0.08 * (1 + truth) - 4 * noise < error < 4 * noise + 0.005
 
 
+def drawn(critic):
+    for parameter in critic.parameters():
+        nn.init.normal_(parameter)
+    return critic.eval()
+
+
+@pytest.mark.parametrize("critic", [Separable(), Concatenated(), Concatenated(depth=1)], ids=repr)
+def test_critics_know_nothing_at_first(critic):
+    assert critic.build(2, 3)(1e6 * torch.randn(5, 2), torch.randn(4, 3)).unique().numel() == 1
+
+
+def test_grouping_hardly_matters_to_a_bound_that_is_not_capped():
+    x, y = pair(0.8, 1, 600, 0)
+    whole, grouped = (
+        Variational(DV(), fitting=QUICK, rivals=r).mutual_information(x, y) for r in (1_000, 20)
+    )
+    assert grouped == pytest.approx(whole, abs=0.05)
+
+
 def test_concatenated_critics_recover_too():
     check_recovers(
         Variational(critic=Concatenated(), fitting=Fitting(steps=200)), "gaussian", n=400, seeds=1
     )
-    one_layer = Concatenated(depth=1).build(2, 3).eval()
+    one_layer = drawn(Concatenated(depth=1).build(2, 3))
     x, y = torch.randn(5, 2), torch.randn(4, 3)
     joined = torch.stack([one_layer(a[None], b[None])[0, 0] for a in x for b in y])
     torch.testing.assert_close(one_layer(x, y), joined.view(5, 4))
 
 
 def test_critics_score_in_pieces_as_in_one_go(monkeypatch):
-    critic = Concatenated(width=8).build(2, 2).eval()
+    critic = drawn(Concatenated(width=8).build(2, 2))
     x, y = torch.randn(7, 2), torch.randn(6, 2)
     whole = critic(x, y)
     monkeypatch.setattr("mitools.neural.networks._FLOATS", 100)
@@ -359,7 +378,7 @@ def test_what_cannot_work_is_refused(call, message):
 
 @pytest.mark.parametrize("method", METHODS, ids=name)
 def test_a_loss_that_is_no_number_is_told(method):
-    wild = replace(method, fitting=Fitting(steps=200, every=5, learning_rate=1e30))
+    wild = replace(method, fitting=Fitting(steps=200, every=5, learning_rate=1e36))
     with pytest.raises(ValueError, match="fitting must keep the losses finite"):
         wild.mutual_information(*pair(0.5, 1, 100, 0))
 

@@ -47,6 +47,18 @@ def as_samples(**arrays: ArrayLike) -> tuple[FloatArray, ...]:
     return tuple(samples.values())
 
 
+def side_by_side(variables: Any) -> Any:
+    """Return a list of one-dimensional arrays as columns of one table; anything else as it is.
+
+    A list of plain numbers or of rows stays what numpy makes of it.
+    """
+    if not isinstance(variables, list | tuple) or len(variables) < 2:
+        return variables
+    if any(isinstance(v, list | tuple) or getattr(v, "ndim", None) != 1 for v in variables):
+        return variables
+    return np.hstack(as_samples(**{f"features[{i}]": v for i, v in enumerate(variables)}))
+
+
 def checked_count(name: str, value: object, least: int = 1) -> int:
     """Return value as an int of at least `least`.
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
 from mitools._typing import FloatArray, Sense
-from mitools._validation import UnreliableEstimate, as_samples, checked_count
+from mitools._validation import UnreliableEstimate, as_samples, checked_count, side_by_side
 from mitools.methods import KSG, KozachenkoLeonenko
 from mitools.methods._cautions import cautions
 from mitools.methods.questions import (
@@ -159,14 +159,14 @@ def conditional_mutual_information(
 
 
 def multi_information(
-    variables: Sequence[ArrayLike], method: MultiInformation = _NEAREST
+    variables: Sequence[ArrayLike] | pd.DataFrame, method: MultiInformation = _NEAREST
 ) -> Estimate:
     """I(X1; ...; Xm): how far variables are from independent, also called total correlation.
 
     Parameters
     ----------
-    variables : sequence of array-like, each of shape (n,) or (n, d)
-        At least two variables, sampled together row by row.
+    variables : DataFrame, or sequence of array-like, each of shape (n,) or (n, d)
+        At least two variables, sampled together row by row; the columns of a DataFrame.
     method : MultiInformation
         Any object with ``multi_information((x1, ..., xm)) -> float``.
 
@@ -180,6 +180,8 @@ def multi_information(
     ValueError
         If there are fewer than two variables, or they do not fit together.
     """
+    if isinstance(variables, pd.DataFrame):
+        variables = [column for _, column in variables.items()]
     variables = list(variables)
     if len(variables) < 2:
         raise ValueError(
@@ -274,7 +276,7 @@ def pairwise(
 
     Parameters
     ----------
-    features : array-like, shape (n, p)
+    features : array-like, shape (n, p), or list of p arrays of shape (n,)
         Samples of p variables; DataFrames keep their column names.
     targets : array-like, shape (n,) or (n, t), or None
         Samples of t variables. None: the features among themselves, each pair once, as if the
@@ -309,7 +311,10 @@ def pairwise(
     age       0.00
     height    0.34
     """
+    if callable(getattr(targets, "mutual_information", None)):
+        raise TypeError(f"targets must be samples; got {targets!r}. Pass it as method=.")
     alone = targets is None
+    features, targets = side_by_side(features), side_by_side(targets)
     checked = as_samples(features=features, **({} if alone else {"targets": targets}))
     left, right = checked[0], checked[-1]
     _asked("mutual_information", method)

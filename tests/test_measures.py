@@ -211,3 +211,22 @@ def test_pairwise_warns_once():
     with pytest.warns(UnreliableEstimate) as caught:
         pairwise(labels, X[:100])
     assert len(caught) == 1
+
+
+def test_lists_and_tables_of_variables_are_columns():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.standard_normal((300, 3)), columns=list("abc"))
+    variables = [table[name] for name in "abc"]
+    by_table = pairwise(table, method=Gaussian())
+    np.testing.assert_array_equal(pairwise(variables, method=Gaussian()), by_table)
+    from_table = multi_information(table, Gaussian()).value
+    assert from_table == multi_information(variables, Gaussian()).value
+    assert pairwise([[1.0, 2.0], [3.0, 5.0], [4.0, 4.0], [0.0, 1.0]], method=Gaussian()).shape == (
+        2,
+        2,
+    )
+
+
+def test_method_in_the_place_of_targets_is_named():
+    with pytest.raises(TypeError, match="targets must be samples; got Gaussian"):
+        pairwise(np.random.default_rng(0).standard_normal((50, 2)), Gaussian())

@@ -129,7 +129,12 @@ class ResampledMasks:
         values = np.array(
             [
                 decoder.decode(evidence.model, mask, samples, evidence.confidence).value
-                for mask, samples in zip(masks, drawn, strict=True)
+                for mask, samples in tqdm(
+                    list(zip(masks, drawn, strict=True)),
+                    "decoding",
+                    disable=not evidence.progress,
+                    leave=False,
+                )
             ]
         )
         error = float(values.std(ddof=1) / math.sqrt(len(values)))

@@ -13,6 +13,7 @@ from mitools._kernels.neighbors import (
     kth_neighbors,
 )
 from mitools._kernels.screening import ksg_screen, ksg_shuffles, ross_screen, total_worth
+from mitools._kernels.threads import together
 
 __all__ = [
     "count_within",
@@ -23,5 +24,6 @@ __all__ = [
     "kth_distance",
     "kth_neighbors",
     "ross_screen",
+    "together",
     "total_worth",
 ]

@@ -139,7 +139,7 @@ def peff(
         bounds=tuple(found),
         layers=layers,
         excluded=tuple(f"{name} ({reason})" for name, reason in excluded.items()),
-        source=mask.source,
+        source=mask.source if mask.pruner is None else f"made by {mask.pruner}",
         weights=weights,
         notes=(
             *_unmasked(unmasked, mask),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -34,7 +34,15 @@ def scaled(rows: FloatArray, scale: Scale) -> FloatArray:
         return rows
     if scale == "rank":
         return np.ascontiguousarray(normal_scores(rows))
-    return np.ascontiguousarray(centred(rows) * weights(rows))
+    columns = _centred_columns(rows)
+    columns *= _factors(columns)[:, None]
+    return np.ascontiguousarray(columns.T)
+
+
+def both_scaled(x: FloatArray, y: FloatArray, scale: Scale) -> tuple[FloatArray, FloatArray]:
+    """Return x and y scaled, each on a thread of its own where that pays."""
+    one, other = _kernels.together([partial(scaled, rows, scale) for rows in (x, y)], len(x))
+    return one, other
 
 
 def normal_scores(rows: FloatArray) -> FloatArray:
@@ -48,13 +56,26 @@ def weights(rows: FloatArray) -> FloatArray:
     Short factors multiply integers and single-precision values without rounding, so that equal
     distances stay equal; a unit that is a power of two cancels bit for bit.
     """
-    spread = centred(rows)
-    largest = np.abs(spread).max(axis=0)
+    return _factors(_centred_columns(rows))
+
+
+def _factors(columns: FloatArray) -> FloatArray:
+    """Return `weights` of centred columns, given as rows (d, n): each is summed on its own."""
+    largest = np.maximum(columns.max(axis=1), -columns.min(axis=1))
     unit = np.ldexp(1.0, np.frexp(largest)[1])  # so that squares neither overflow nor vanish
-    std = (spread / unit).std(axis=0)
+    std = (columns / unit[:, None]).std(axis=1)
     with np.errstate(divide="ignore"):
         factor = np.where(largest > 0.0, 1.0 / std, 1.0)
     return factor.astype(np.float32).astype(np.float64) / unit
+
+
+def _centred_columns(rows: FloatArray) -> FloatArray:
+    """Return the columns of `centred` rows, as contiguous rows (d, n)."""
+    columns = np.array(rows.T, order="C")
+    middle = columns.shape[1] // 2
+    for column in columns:
+        column -= np.partition(column, middle)[middle]
+    return columns
 
 
 def centred(rows: FloatArray) -> FloatArray:

@@ -14,6 +14,7 @@ from mitools._validation import checked_choice, checked_count, checked_neighbors
 from mitools.methods._neighbors import (
     Scale,
     ball_counts,
+    both_scaled,
     checked_scale,
     pair_counts,
     psi,
@@ -88,7 +89,7 @@ class KSG:
         """I(X; Y) in nats."""
         if self.variant == 1:
             k = checked_neighbors(self.k, len(x))
-            found = ksg_pair(scaled(x, self.scale), scaled(y, self.scale), k)
+            found = ksg_pair(*both_scaled(x, y, self.scale), k)
             if not math.isnan(found):
                 return found
         return float(np.mean(self.local_mutual_information(x, y)))

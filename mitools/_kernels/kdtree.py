@@ -9,10 +9,13 @@ if that tells the points of a leaf apart, with a slack above all rounding. What 
 are distances in double precision.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+
+from mitools._kernels.threads import together
 
 LEAF = 32
 # Rounding of a difference relative to the largest coordinate, 16 times the worst, and a number
@@ -55,7 +58,13 @@ def grow(points: np.ndarray, precision: type = np.float32) -> Tree:
         slack=np.array(_SLACK[precision], precision),
         unit=float(np.ldexp(1.0, -int(np.clip(np.frexp(reach)[1], -1000, 1000)))),
     )
-    coarse = _sort_into_leaves(points.copy(), middle, tree)
+    scratch = points.copy()  # sorted in place
+    left = leaves // 2
+    coarse = _sort_into_leaves(scratch, middle, tree, 0, 0, leaves, True)
+    if left:  # the two halves have nothing in common
+        halves = ((1, 0, left), (2 * left, left, leaves - left))
+        jobs = [partial(_sort_into_leaves, scratch, middle, tree, *h, False) for h in halves]
+        coarse += sum(together(jobs, n * d))
     if coarse > leaves // 50 and precision is np.float32:
         return grow(points, np.float64)
     return tree
@@ -94,12 +103,15 @@ def slack(rounding, size, a, b):
 
 
 @njit(cache=True, nogil=True)
-def _sort_into_leaves(points, middle, tree):
-    """Fill the tree; points is scratch. Returns how many leaves are small beside the slack."""
+def _sort_into_leaves(points, middle, tree, node, first, leaves, alone):
+    """Fill the tree from a node of so many leaves on, or that node alone; points is scratch.
+
+    Returns how many leaves are small beside the slack.
+    """
     n, d = points.shape
     coarse = 0
     low, high = np.empty(d), np.empty(d)
-    stack = [(0, 0, tree.blocks.shape[0])]
+    stack = [(node, first, leaves)]
     while len(stack) > 0:
         node, first, leaves = stack.pop()
         start, stop = first * LEAF, min(n, (first + leaves) * LEAF)
@@ -133,6 +145,8 @@ def _sort_into_leaves(points, middle, tree):
         left = leaves // 2
         _split(points, tree.order, start, stop, (first + left) * LEAF, widest)
         tree.axis[node + 1] = tree.axis[node + 2 * left] = widest
+        if alone:
+            break
         stack.append((node + 2 * left, first + left, leaves - left))
         stack.append((node + 1, first, left))
     return coarse

@@ -228,6 +228,8 @@ def _peff(options: argparse.Namespace) -> int:
     from mitools.pruning import Mask
 
     samples, model = _samples(options, train=True), _model(options)
+    if not options.mask.is_file():
+        raise ValueError(f"--mask must be a file; there is none at {options.mask}.")
     mask = Mask.of(options.mask, model)
     heldout = _samples(options, train=False) if options.heldout else None
     method = None

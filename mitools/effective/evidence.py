@@ -1,6 +1,5 @@
 """What the bounds look at: a network with weights that no data has touched, its mask, and data."""
 
-import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from mitools.data import Samples
 from mitools.mask_information import NOISE, counting
-from mitools.models import fingerprint, reinitialized
+from mitools.models import copied, fingerprint, reinitialized
 from mitools.pruning import Mask, Pruner
 from mitools.pruning.written import is_ours, pruner_of
 from mitools.results import Estimate
@@ -123,12 +122,12 @@ def untouched_weights(
     if isinstance(init, nn.Module):
         return init, *_named(init, mask)
     if init is not None:
-        copied = copy.deepcopy(model)
+        given = copied(model)
         try:
-            copied.load_state_dict(dict(init))
+            given.load_state_dict(dict(init))
         except RuntimeError as error:
             raise ValueError(f"init must hold the weights of this model; {error}") from None
-        return copied, *_named(copied, mask)
+        return given, *_named(given, mask)
     if mask.fingerprint is not None and fingerprint(model) == mask.fingerprint:
         return model, f"those the mask was made from, {_ASSUMED}", True
     return reinitialized(model, seed), f"drawn afresh (seed {seed})", False

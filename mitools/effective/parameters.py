@@ -82,6 +82,8 @@ def peff(
     ValueError
         If the model has nothing to prune, holds NaN, or does not fit the data; if the loader is
         empty or does not give pairs (inputs, targets); or if a method asked for cannot be used.
+    TypeError
+        If model is no module, or method no method.
 
     Examples
     --------

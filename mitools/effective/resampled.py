@@ -21,6 +21,7 @@ from mitools.effective.evidence import Evidence, LabelEntropy, remembered_pruner
 from mitools.mask_information import DATA, NOISE, independent_code
 from mitools.models import copied
 from mitools.pruning import Mask, Pruner
+from mitools.pruning.pruners import made_by
 from mitools.pruning.scoring import reproducibly
 from mitools.pruning.written import is_ours
 from mitools.results import Estimate
@@ -184,7 +185,7 @@ def repruned(
 
     Raises
     ------
-    ValueError
+    MaskError
         If the pruner gives something else than a mask over the same tensors.
     """
     runs = Parallel(n_jobs=jobs, return_as="generator")(
@@ -207,13 +208,8 @@ def _run(pruner: Pruner, model: nn.Module, loader: Any, mask: Mask) -> Mask:
     density = mask.requested_density if mask.requested_density is not None else mask.density
     with reproducibly():
         again = pruner.mask(copied(model), loader, density, tuple(mask))
-    if not isinstance(again, Mask) or [t.shape for t in again.values()] != [
-        t.shape for t in mask.values()
-    ]:
-        raise ValueError(
-            f"pruner must return a Mask over the tensors {', '.join(mask)}; {pruner!r} gave "
-            f"{again!r}."
-        )
+    again = made_by(pruner, again, model)
+    mask.overlap(again)  # MaskError if they do not cover the same tensors
     return again
 
 

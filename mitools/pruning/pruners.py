@@ -40,8 +40,9 @@ class Score(Protocol):
 class Pruner(Protocol):
     """Makes a mask. The same model, data and fields give the same mask.
 
-    A pruner that takes long may also take ``progress: bool``, and one that can go on where it was
-    stopped ``checkpoint: path or None``, both by keyword; `prune` passes them on.
+    One that trains says so by a field ``training``: `mitools.peff` then runs it again on other data
+    only if asked. A pruner that takes long may also take ``progress: bool``, and one that can go on
+    where it was stopped ``checkpoint: path or None``, both by keyword; `prune` passes them on.
     """
 
     def mask(self, model: nn.Module, loader: Any, density: float, names: Sequence[str]) -> Mask:
@@ -228,18 +229,27 @@ def prune(
         options["checkpoint"] = checkpoint
     # Pruners here leave the model as it was; somebody else's works on a copy.
     given = model if is_ours(pruner) else copied(model)
-    found = pruner.mask(given, loader, density, names, **options)
-    mask = found if isinstance(found, Mask) else Mask.of(_not_none(found, pruner), model)
-    mask.check_fits(model)
+    mask = made_by(pruner, pruner.mask(given, loader, density, names, **options), model)
     return mask.with_provenance(
         pruner=pruner, density=float(density), fingerprint=fingerprint(model)
     )
 
 
-def _not_none(found: object, pruner: object) -> object:
+def made_by(pruner: object, found: Any, model: nn.Module) -> Mask:
+    """Return what a pruner found as a `Mask` that fits the model; it may be any format of masks.
+
+    Raises
+    ------
+    TypeError
+        If it found nothing at all.
+    MaskError
+        If it is no mask, or none of this model.
+    """
     if found is None:
         raise TypeError(f"pruner must return a Mask from mask(...); {pruner!r} returned None.")
-    return found
+    mask = found if isinstance(found, Mask) else Mask.of(found, model)
+    mask.check_fits(model)
+    return mask
 
 
 def size_of(model: nn.Module, names: Sequence[str]) -> int:

@@ -237,9 +237,8 @@ _STRENGTHS = np.concatenate([np.geomspace(1 / 32, 16, 19), -np.geomspace(1 / 16,
 _CORRELATIONS = np.concatenate(
     [np.tanh(np.geomspace(0.01, 2.5, 19)), -np.tanh(np.geomspace(0.05, 1, 7))]
 )
-_SILENT = (
-    0.5  # prior weight of "the mask says nothing": an estimate can fall below 0 by log 2 at most
-)
+_SILENT = 0.5
+"""Prior weight of "the mask says nothing": an estimate can fall below 0 by log 2 at most."""
 
 
 def decoded_classes(

@@ -1,16 +1,16 @@
 """The questions: data and a method in, a labelled estimate out. Everything is in nats."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
+from mitools._processes import evaluate_all
 from mitools._typing import FloatArray, Sense
 from mitools._validation import UnreliableEstimate, as_samples, checked_count, side_by_side
 from mitools.methods import KSG, KozachenkoLeonenko
@@ -338,22 +338,6 @@ def pairwise(
 
 def _one_by_one(method: MutualInformation, x: FloatArray, y: FloatArray) -> list[float]:
     return [method.mutual_information(column[:, None].copy(), y) for column in x.T]
-
-
-def evaluate_all(
-    function: Callable[..., Any],
-    arguments: Iterable[tuple[Any, ...]],
-    total: int,
-    n_jobs: int = 1,
-    progress: bool = False,
-) -> Iterator[Any]:
-    """Yield function(*a) for each of the arguments, in their order, from n_jobs processes."""
-    if n_jobs == 1:
-        results: Iterable[Any] = (function(*a) for a in arguments)
-    else:
-        parallel = Parallel(n_jobs=n_jobs, return_as="generator")
-        results = parallel(delayed(function)(*a) for a in arguments)  # pyright: ignore[reportAssignmentType]
-    yield from tqdm(results, total=total, disable=not progress)
 
 
 def _answer(

@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student_t
 from tqdm.auto import tqdm
 
+from mitools._processes import evaluate_all
 from mitools._typing import FloatArray, IntArray
 from mitools._validation import UnreliableEstimate, as_samples, checked_count, checked_share
-from mitools.measures import evaluate_all, mutual_information, transfer_entropy
+from mitools.measures import mutual_information, transfer_entropy
 from mitools.methods import KSG
 from mitools.methods.questions import MutualInformation
 from mitools.results import Estimate

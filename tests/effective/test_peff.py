@@ -16,7 +16,7 @@ from mitools.data import AdditiveNoise, Samples, SymmetricFlips, digits, flipped
 from mitools.effective import Counting, GeneralisationGap, LabelNoiseDecoding, ResampledMasks
 from mitools.models import mlp
 from mitools.pruning import SNIP, Iterative, Magnitude, OneShot, Random, SynFlow
-from mitools.results import EffectiveParameters
+from mitools.results import EffectiveParameters, Estimate
 from mitools.training import Training, train
 
 DATA_FREE = {
@@ -192,6 +192,27 @@ def test_heldout_of_another_law_is_refused(model, noisy):
     mask = prune(model, noisy, OneShot(Random()), density=0.2)
     with pytest.raises(ValueError, match="heldout must be of the same population"):
         peff(model, mask, noisy, GeneralisationGap(), heldout=digits(train=False))
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Says what it is told to say."""
+
+    estimates: tuple[Estimate, ...]
+
+    def bounds(self, evidence):
+        return self.estimates
+
+
+def test_bounds_of_another_information_do_not_meet_in_one_range(model, noisy):
+    """From above on the label noise, from below on all data: both can hold, and cross."""
+    whole = Estimate(500.0, "gap", "lower", "I(mask; data | init)")
+    part = Estimate(100.0, "code", "upper", "I(mask; label noise | inputs, init)")
+    mask = prune(model, noisy, OneShot(Random()), density=0.5)  # counting allows 1,226 nats
+    answer = peff(model, mask, noisy, Fixed((whole, part)))
+    assert (answer.quantity, answer.upper, answer.lower.value) == (part.quantity, part, 0.0)
+    alone = peff(model, mask, noisy, Fixed((whole,)))
+    assert (alone.quantity, alone.lower) == (whole.quantity, whole)
 
 
 def test_class_missing_from_heldout_changes_nothing():

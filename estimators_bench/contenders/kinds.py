@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from estimators_bench.tasks.kinds import Task
-from mitools._typing import Json, Sense
+from mitools._typing import Sense
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Answer:
     interval: tuple[float, float] | None = None
     confidence: float = 0.95
     notes: tuple[str, ...] = ()
-    extra: Mapping[str, Json | Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Contender(Protocol):

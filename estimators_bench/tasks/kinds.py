@@ -100,12 +100,15 @@ class MaskData:
         Label noise of each data set, one symbol a point, where the task has label noise.
     shown : (K, n, c) float or None
         What mask i gives away of point j without having seen its label: scores of the c symbols.
+    read : bool
+        False where the pruner ran to its end without ever opening its data.
     """
 
     masks: BoolArray
     layers: Sequence[int]
     labels: IntArray | None = None
     shown: FloatArray | None = None
+    read: bool = True
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def slow_length(masks, j, strength, mean, rest):
 
 
 def test_code_lengths_equal_their_definition_at_the_fitted_prior():
-    from mitools.mask_information import _fitted_beta
+    from mitools.mask_information.codes import _fitted_beta
 
     rng = np.random.default_rng(0)
     masks = rng.random((7, 400)) < rng.beta(0.3, 1.0, 400)

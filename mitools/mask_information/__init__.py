@@ -1,0 +1,28 @@
+"""Boolean masks in, bounds on I(mask; data) out: counting, coding and decoding, without torch.
+
+Everything here bounds ``I(m; D | W0, S)``: the information that a mask carries about the data when
+the initial weights and the pruner's own randomness are held fixed. With both fixed a mask is a
+function of the data, so its information is its entropy, and
+
+* any code for masks, fitted without the mask it is charged for, pays at least that entropy;
+* any predictor of the data's randomness from the mask recovers at most that information.
+"""
+
+from mitools.mask_information.codes import CodeLengths, counting, independent_code
+from mitools.mask_information.decoders import (
+    decoded_classes,
+    decoded_values,
+    generalisation_gap,
+)
+from mitools.mask_information.quantities import DATA, NOISE
+
+__all__ = [
+    "DATA",
+    "NOISE",
+    "CodeLengths",
+    "counting",
+    "decoded_classes",
+    "decoded_values",
+    "generalisation_gap",
+    "independent_code",
+]

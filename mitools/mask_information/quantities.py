@@ -1,0 +1,7 @@
+"""What is bounded, in the words in which answers say it."""
+
+DATA = "I(mask; data | init)"
+NOISE = "I(mask; label noise | inputs, init)"
+"""Never more than `DATA`, by the chain rule: bounds from below on one hold for the other."""
+
+THIS_MASK = "the limit is one on this mask's own information, -log P(mask | init), whose mean is I"

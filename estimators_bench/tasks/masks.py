@@ -10,6 +10,7 @@ from numpy.random import Generator
 
 from estimators_bench.tasks.kinds import MaskData, MaskTask, Truth
 from estimators_bench.tasks.mask_laws import Hash, Lookup, SharedCauses, Silent, Threshold, TopK
+from estimators_bench.tasks.tiny_net import Pruner, TinyNet
 
 FAMILY = "Masks"
 _FAIR = (0.5, 0.5)
@@ -108,10 +109,29 @@ def _dependent() -> tuple[MaskTask, ...]:
     )
 
 
+def _tiny() -> tuple[MaskTask, ...]:
+    about = "the tiny network of appendix C.2 of arXiv 2402.01089, all 1,792 data sets enumerated"
+    labels = "the tiny network on six fixed corners, all 64 labellings enumerated"
+    names: dict[str, Pruner] = {"trained": "magnitude after training", "snip": "snip"}
+    return tuple(
+        _task(
+            f"tiny-{'labels-' if fixed else ''}{short}-{kept}-of-21",
+            TinyNet(pruner, kept, fixed),
+            labels if fixed else about,
+            _FAIR if fixed else None,
+            "enumeration",
+        )
+        for fixed in (False, True)
+        for short, pruner in names.items()
+        for kept in (3, 11, 18)
+    )
+
+
 TASKS: tuple[MaskTask, ...] = (
     *_silent(),
     *_thresholds(),
     *_lookups(),
     *_exchangeable(),
     *_dependent(),
+    *_tiny(),
 )

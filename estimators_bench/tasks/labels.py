@@ -23,9 +23,7 @@ def mixed_task(
     dims: tuple[int, ...] | None = None,
 ) -> SampleTask:
     """Return the question of two variables, or of two given a third."""
-    question: Question = (
-        "conditional_mutual_information" if len(kinds) == 3 else "mutual_information"
-    )
+    asked: Question = "mutual_information" if len(kinds) == 2 else "conditional_mutual_information"
     dims = dims or (1,) * len(kinds)
     return SampleTask(name, "mixed", truth, sampler, dims, kinds, asked, about=about)
 

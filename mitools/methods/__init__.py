@@ -13,7 +13,7 @@ from mitools.methods.knn import KSG, KozachenkoLeonenko
 from mitools.methods.lnc import LNC
 from mitools.methods.mixed import GaoMixed, MesnerShalizi, Ross
 from mitools.methods.nsb import NSB
-from mitools.methods.partition import AdaptivePartition
+from mitools.methods.partition import AdaptivePartition, DarbellayVajda
 from mitools.methods.predictive import ExplainedVariance, Predictive
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "AdaptivePartition",
     "Binned",
     "ChaoShen",
+    "DarbellayVajda",
     "EqualWidth",
     "ExplainedVariance",
     "FreedmanDiaconis",

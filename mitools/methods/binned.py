@@ -1,7 +1,8 @@
 """Continuous variables cut into bins, in front of any discrete method."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -15,6 +16,14 @@ class Bins(Protocol):
 
     def bins_of(self, column: FloatArray) -> FloatArray:
         """Return the number of the bin of each value, shape (n,)."""
+        ...
+
+
+class JointBins(Protocol):
+    """A rule that sees all the variables of a question before it cuts any."""
+
+    def bins_together(self, variables: Sequence[FloatArray]) -> tuple[FloatArray, ...]:
+        """Return the number of the bin of each value, an array for each of the variables."""
         ...
 
 
@@ -107,32 +116,37 @@ class Binned:
 
     Parameters
     ----------
-    bins : Bins
-        `EqualWidth`, `Quantiles` or `FreedmanDiaconis`, applied to each column by itself.
+    bins : Bins or JointBins
+        `EqualWidth`, `Quantiles` or `FreedmanDiaconis`, applied to each column by itself; or
+        `DarbellayVajda`, which sees all columns at once.
     method : DiscreteMethod
         Any method of `mitools.methods.discrete`, or `NSB`.
     """
 
     sense: ClassVar[Sense] = "point"
-    bins: Bins = field(default_factory=Quantiles)
+    bins: Bins | JointBins = field(default_factory=Quantiles)
     method: DiscreteMethod = field(default_factory=MillerMadow)
 
     def entropy(self, x: FloatArray) -> float:
         """H(bin(X)) in nats."""
-        return self.method.entropy(self._cut(x))
+        return self.method.entropy(*self._cut(x))
 
     def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
         """I(bin(X); bin(Y)) in nats."""
-        return self.method.mutual_information(self._cut(x), self._cut(y))
+        return self.method.mutual_information(*self._cut(x, y))
 
     def conditional_mutual_information(self, x: FloatArray, y: FloatArray, z: FloatArray) -> float:
         """I(bin(X); bin(Y) | bin(Z)) in nats."""
-        cut = (self._cut(x), self._cut(y), self._cut(z))
-        return self.method.conditional_mutual_information(*cut)
+        return self.method.conditional_mutual_information(*self._cut(x, y, z))
 
     def multi_information(self, variables: tuple[FloatArray, ...]) -> float:
         """I(bin(X1); ...; bin(Xm)) in nats."""
-        return self.method.multi_information(tuple(self._cut(rows) for rows in variables))
+        return self.method.multi_information(self._cut(*variables))
 
-    def _cut(self, rows: FloatArray) -> FloatArray:
-        return np.column_stack([self.bins.bins_of(column) for column in rows.T])
+    def _cut(self, *variables: FloatArray) -> tuple[FloatArray, ...]:
+        together = getattr(self.bins, "bins_together", None)
+        if together is not None:
+            return together(variables)
+        alone: Any = self.bins
+        cut = ([alone.bins_of(column) for column in rows.T] for rows in variables)
+        return tuple(map(np.column_stack, cut))

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 
 from mitools.methods import (
+    NSB,
     AdaptivePartition,
     Binned,
+    ChaoShen,
+    DarbellayVajda,
     EqualWidth,
     FreedmanDiaconis,
+    Grassberger,
+    JamesStein,
     KernelDensity,
     MillerMadow,
     PlugIn,
@@ -97,6 +102,84 @@ def test_partition_sees_what_quarters_do_not():
     y = np.where(rng.random(2000) < 0.5, y, (3 - y)) + rng.random(2000)
     found = AdaptivePartition().mutual_information(x[:, None], y[:, None])
     assert found == pytest.approx(math.log(2), abs=0.15)
+
+
+def test_partition_takes_labels_for_what_they_are():
+    """A bit and an independent number: shares that are not equal are no reason to split."""
+    rng = np.random.default_rng(0)
+    bit, number = (rng.random((2000, 1)) < 0.2).astype(float), rng.random((2000, 1))
+    assert AdaptivePartition().mutual_information(bit, number) == 0
+    told = number + bit  # which tells the bit: H = 0.5004 nats
+    truth = -0.2 * math.log(0.2) - 0.8 * math.log(0.8)
+    assert AdaptivePartition().mutual_information(bit, told) == pytest.approx(truth, abs=0.02)
+
+
+JOINT = Binned(DarbellayVajda(), MillerMadow())
+
+
+@pytest.mark.parametrize(
+    "method",
+    [PlugIn(), MillerMadow(), Grassberger(), ChaoShen(), JamesStein(), NSB()],
+    ids=repr,
+)
+def test_adaptive_cuts_recover_a_gaussian_in_front_of_any_method(method):
+    found = [
+        Binned(DarbellayVajda(), method).mutual_information(*pair(seed, n=10_000))
+        for seed in range(4)
+    ]
+    assert np.mean(found) == pytest.approx(-math.log(0.8), abs=0.02)  # spread of one: 0.007
+
+
+@pytest.mark.parametrize("method", [JOINT, Binned(DarbellayVajda(), NSB())], ids=repr)
+def test_adaptive_cuts_do_not_fill_the_dimensions_with_bias(method):
+    """Two pairs of correlation 0.8, one of 0; ten quantiles each would say 1.9 for the second."""
+
+    def two(seed, rho):
+        return [
+            np.hstack(p) for p in zip(*(pair([seed, i], rho, 2000) for i in (0, 1)), strict=True)
+        ]
+
+    assert 0.6 < method.mutual_information(*two(0, 0.8)) < -2 * math.log(0.6)
+    assert abs(method.mutual_information(*two(0, 0.0))) < 0.01
+    assert Binned().mutual_information(*two(0, 0.0)) > 1.0  # what the guard is against
+
+
+def test_adaptive_cuts_see_ranks_only_and_nothing_under_independence():
+    x, y = pair(0, n=2000)
+    assert JOINT.mutual_information(x, y) == JOINT.mutual_information(np.exp(x), y**3)
+    assert JOINT.mutual_information(x, y) == pytest.approx(JOINT.mutual_information(y, x))
+    null = [JOINT.mutual_information(*pair(seed, rho=0.0)) for seed in range(40)]
+    assert np.mean(np.array(null) == 0) > 0.9
+    assert np.abs(null).max() < 0.05
+
+
+def test_adaptive_cuts_lie_where_they_are_needed():
+    """y tells only whether x is in its upper half and, if so, in which half of that."""
+    rng = np.random.default_rng(0)
+    x = (rng.permutation(4096)[:, None] + 0.5) / 4096
+    y = np.where(x < 0.5, 0, np.where(x < 0.75, 1, 2)) + 0.5 * rng.random((4096, 1))
+    bins, _ = DarbellayVajda().bins_together((x, y))
+    parts = (x < 0.5, (x > 0.5) & (x < 0.75), x > 0.75)
+    assert [len(np.unique(bins[part])) for part in parts] == [1, 1, 1]
+    assert JOINT.mutual_information(x, y) == pytest.approx(1.5 * math.log(2), abs=0.02)
+
+
+def test_adaptive_cuts_serve_every_question():
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((8000, 1))
+    x, y = (z + 0.5 * rng.standard_normal((8000, 1)) for _ in range(2))
+    whole = JOINT.mutual_information(x, y)
+    assert abs(JOINT.conditional_mutual_information(x, y, z)) < whole / 4  # truth: 0
+    assert JOINT.multi_information((x, y)) == whole
+    assert JOINT.multi_information((x, y, z)) > 2 * whole
+    both = JOINT.entropy(np.hstack((x, y)))
+    bins = DarbellayVajda().bins_together((x, y))
+    assert both == pytest.approx(sum(map(MillerMadow().entropy, bins)) - whole)
+    assert eval(repr(JOINT)) == JOINT
+    with pytest.raises(ValueError, match=r"needs two; got one\. Use Quantiles"):
+        JOINT.entropy(x)
+    with pytest.raises(ValueError, match="significance"):
+        DarbellayVajda(significance=1.0)
 
 
 def test_kernel_density_equals_a_slow_twin():

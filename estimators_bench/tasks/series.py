@@ -1,7 +1,7 @@
 """Time series: transfer entropy exactly as asked, with its histories, and dependent samples."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -82,7 +82,7 @@ class Autoregression:
         past = [i * m + j for i in range(lag, lag + other) for j in source]
 
         def log_det(*groups: list[int]) -> float:
-            chosen = sum(groups, [])
+            chosen = [column for group in groups for column in group]
             return float(np.linalg.slogdet(whole[np.ix_(chosen, chosen)])[1])
 
         return 0.5 * (
@@ -129,7 +129,7 @@ def _normal_task(
 def _transfer_task(
     name: str,
     truth: Truth,
-    sampler: partial[tuple[FloatArray, ...]],
+    sampler: Callable[[int, Generator], tuple[FloatArray, ...]],
     kinds: tuple[Kind, Kind],
     about: str,
     options: Mapping[str, int] | None = None,
@@ -208,7 +208,9 @@ def chain(driver: FloatArray, follower: FloatArray) -> Law:
     """
     x, y = np.divmod(np.arange(4), 2)
     to_x, to_y = driver[x, y], follower[x, y]
-    step = np.stack([(to_x if a else 1 - to_x) * (to_y if b else 1 - to_y) for a, b in zip(x, y)])
+    step = np.stack(
+        [(to_x if a else 1 - to_x) * (to_y if b else 1 - to_y) for a in (0, 1) for b in (0, 1)]
+    )
     equations = np.vstack((step - np.eye(4), np.ones(4)))
     stationary = np.linalg.lstsq(equations, np.array([0.0, 0.0, 0.0, 0.0, 1.0]), rcond=None)[0]
     return law((2,) * 4, lambda x, y, a, b: stationary[2 * x + y] * step[2 * a + b, 2 * x + y])
@@ -290,7 +292,7 @@ def _square_driven(n: int, rng: Generator) -> tuple[FloatArray, ...]:
 
 def _symbol_driven(n: int, rng: Generator) -> tuple[FloatArray, ...]:
     source, above = _logistic(n, rng)
-    return columns(source, _driven_map(0.6 * above, rng, 0.2))
+    return columns(source, _driven_map(np.where(above, 0.6, 0.0), rng, 0.2))
 
 
 def _symbol_flipped(n: int, rng: Generator) -> tuple[FloatArray, ...]:
@@ -314,7 +316,7 @@ _MAPS = (
     _transfer_task(
         "map-and-squares",
         Truth(squares_nats(0.5, 0.3), "quadrature"),
-        partial(_square_driven),
+        _square_driven,
         _BOTH,
         "A noisy logistic map pushed by the squares of white noise: uncorrelated with it.",
     ),
@@ -326,14 +328,14 @@ _MAPS = (
             -2.0,
             2.6,
         ),
-        partial(_symbol_driven),
+        _symbol_driven,
         _BOTH,
         "A chaotic logistic map that pushes a noisy one whenever it is above 1/2.",
     ),
     _transfer_task(
         "map-drives-bits",
         Truth(math.log(2) - binary_entropy(0.1)),
-        partial(_symbol_flipped),
+        _symbol_flipped,
         ("continuous", "discrete"),
         "A chaotic logistic map that mostly flips a bit whenever it is above 1/2.",
     ),

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ information counts like weights. mitools prunes networks, and bounds it from bot
       --model mlp:64-100-100-10 --pruner snip --density 0.1 --out mask.safetensors
   mitools peff  --data digits --flips 0.2 \\
       --model mlp:64-100-100-10 --mask mask.safetensors
+  mitools bench                                   every estimator where the truth is known
 """
 _EXIT = """\
 exit codes: 0 done; 1 a fault of mitools; 2 input that cannot be used; 130 interrupted.
@@ -35,7 +37,10 @@ _DATA = ("digits", "mnist", "fashion-mnist", "cifar10")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = argparse.Namespace(run=_bench, given=given[1:])
+    if given[:1] != ["bench"]:  # which reads its own options
+        options = _parser().parse_args(given)
     try:
         return options.run(options)
     except KeyboardInterrupt:
@@ -60,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_prune(commands)
     _add_peff(commands)
+    commands.add_parser(
+        "bench", help="run estimators, bounds and selectors where the truth is known"
+    )
     return parser
 
 
@@ -174,6 +182,20 @@ def _demo(options: argparse.Namespace) -> int:
     figure.savefig(options.out / "demo.png", dpi=150)
     print(f"\nwrote {options.out / 'demo.csv'} and {options.out / 'demo.png'}")
     return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    # By name, when asked: the library does not know its benchmark.
+    try:
+        bench = importlib.import_module("estimators_bench.__main__")
+    except ImportError as error:
+        if error.name is None or error.name.partition(".")[0] != "estimators_bench":
+            raise
+        raise ImportError(
+            "bench needs the package estimators_bench, which is not installed beside mitools; "
+            "install mitools from its repository."
+        ) from None
+    return bench.main(options.given)
 
 
 def _demo_table(table: Any) -> str:

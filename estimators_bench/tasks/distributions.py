@@ -56,7 +56,7 @@ class NormalPairs:
     @property
     def information(self) -> Truth:
         """I(X; Y)."""
-        return Truth(-0.5 * sum(math.log1p(-(r**2)) for r in self.correlations))
+        return Truth(0.5 * sum(-math.log1p(-(r**2)) for r in self.correlations))
 
     def draw(self, n: int, rng: Generator) -> Pair:
         """Return x (n, dim_x) and y (n, dim_y)."""

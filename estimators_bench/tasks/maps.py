@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from scipy.fft import dct
 from scipy.special import ndtr
 
 from mitools._typing import FloatArray
@@ -127,3 +128,78 @@ class SwissRoll:
         """Return the image of each row, one column wider."""
         t = 1.5 * math.pi * (1 + 2 * a[:, :1])
         return np.hstack([t * np.cos(t) / 21, t * np.sin(t) / 21, a[:, 1:]])
+
+
+@dataclass(frozen=True)
+class Exp:
+    """exp on each coordinate: log-normal, where those were normal."""
+
+    def __call__(self, a: FloatArray) -> FloatArray:
+        """Return the image of each row."""
+        return np.exp(a)
+
+
+@dataclass(frozen=True)
+class CauchyQuantile:
+    """Quantiles of the Cauchy law, of coordinates in (0, 1): no moments."""
+
+    def __call__(self, a: FloatArray) -> FloatArray:
+        """Return the image of each row."""
+        return np.tan(math.pi * (a - 0.5))
+
+
+@dataclass(frozen=True)
+class LomaxSurvival:
+    """(1 + t)^-alpha on each positive coordinate: uniform, where those were Lomax."""
+
+    alpha: float
+
+    def __call__(self, a: FloatArray) -> FloatArray:
+        """Return the image of each row."""
+        return np.exp(-self.alpha * np.log1p(a))
+
+
+@dataclass(frozen=True)
+class Units:
+    """Each column in a unit of its own, and from a zero point of its own."""
+
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+
+    def __call__(self, a: FloatArray) -> FloatArray:
+        """Return the image of each row."""
+        return a * np.array(self.scales) + np.array(self.offsets)
+
+
+@dataclass(frozen=True)
+class CosineMix:
+    """Turn all columns into one another: their orthonormal discrete cosine transform.
+
+    What one of d columns said, each of them then says a small part of.
+    """
+
+    def __call__(self, a: FloatArray) -> FloatArray:
+        """Return the image of each row."""
+        return np.asarray(dct(a, axis=1, norm="ortho"))
+
+
+@dataclass(frozen=True)
+class Circles:
+    """Angles in [0, 2 pi) to points on circles: a -> (cos a, sin a), column by column."""
+
+    def __call__(self, a: FloatArray) -> FloatArray:
+        """Return the image of each row, twice as wide."""
+        return np.stack([np.cos(a), np.sin(a)], axis=2).reshape(len(a), -1)
+
+
+@dataclass(frozen=True)
+class Torus:
+    """Two angles in [0, 2 pi) to a point on a torus in space, of radii 1 and `tube` < 1."""
+
+    tube: float
+
+    def __call__(self, a: FloatArray) -> FloatArray:
+        """Return the image of each row: two columns become three."""
+        around = 1 + self.tube * np.cos(a[:, 1])
+        height = self.tube * np.sin(a[:, 1])
+        return np.stack([around * np.cos(a[:, 0]), around * np.sin(a[:, 0]), height], axis=1)

@@ -34,7 +34,7 @@ from estimators_bench.tasks.maps import (
     Torus,
     Units,
 )
-from estimators_bench.tasks.mixtures import NormalMixture, correlated, round_
+from estimators_bench.tasks.mixtures import NormalMixture, correlated, spherical
 from estimators_bench.tasks.samplers import Sampler, sample_task
 
 CDF = NormalCDF()
@@ -133,7 +133,7 @@ def _high_information() -> tuple[SampleTask, ...]:
     def task(name: str, distribution: Distribution, about: str) -> SampleTask:
         return sample_task(name, "High information", Sampler(distribution), about)
 
-    one = "Bivariate normal of {} nats: nearest neighbours saturate, bounds stop at log batch; McAllester, Stratos (2020)."
+    one = "Bivariate normal of {} nats, where bounds stop at log n; McAllester, Stratos (2020)."
     return (
         *(
             task(f"normal-{nats}-nats", NormalPairs(1, 1, (_strength(nats),)), one.format(nats))
@@ -171,7 +171,7 @@ def _many_columns() -> tuple[SampleTask, ...]:
         task(
             "sparse-sine-100x1",
             Sampler(needle),
-            "One of a hundred columns says it all, through a full sine wave.",
+            "One of a hundred columns says it all, through two sine waves.",
         ),
         task(
             "spread-100x100",
@@ -261,7 +261,7 @@ def _mixtures() -> tuple[SampleTask, ...]:
             "outliers-1x1",
             (0.9, 0.1),
             (origin, origin),
-            (correlated(0.9), round_(2, 5.0)),
+            (correlated(0.9), spherical(2, 5.0)),
             Truth(0.78793, "Monte Carlo", 0.00042),
             "A bivariate normal, a tenth of it replaced by independent outliers.",
         ),
@@ -269,7 +269,7 @@ def _mixtures() -> tuple[SampleTask, ...]:
             "clusters-2x2",
             quarters,
             corners,
-            (round_(4, 1.0),) * 4,
+            (spherical(4, 1.0),) * 4,
             Truth(1.15248, "Monte Carlo", 0.00027),
             "Four round clusters, those of Y in another order than those of X.",
         ),
@@ -277,7 +277,7 @@ def _mixtures() -> tuple[SampleTask, ...]:
             "parity-2x1",
             quarters,
             ((1.0, 1.0, 1.0), (-1.0, -1.0, 1.0), (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0)),
-            (round_(3, 0.4),) * 4,
+            (spherical(3, 0.4),) * 4,
             Truth(0.64315, "Monte Carlo", 0.00013),
             "Y has the sign of the product of two columns, neither of which says anything alone.",
         ),

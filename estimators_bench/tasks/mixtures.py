@@ -68,6 +68,6 @@ def correlated(rho: float, scale: float = 1.0) -> tuple[Vector, ...]:
     return ((scale**2, rho * scale**2), (rho * scale**2, scale**2))
 
 
-def round_(d: int, scale: float) -> tuple[Vector, ...]:
+def spherical(d: int, scale: float) -> tuple[Vector, ...]:
     """Return the covariance of d independent columns of the scale given."""
     return tuple(map(tuple, (scale**2 * np.eye(d)).tolist()))

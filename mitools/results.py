@@ -2,16 +2,19 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import pandas as pd
+from scipy.stats import t as student_t
 
 from mitools._typing import Json, Sense, Unit
 from mitools._validation import FileFormatError
 
 NATS_PER_BIT = math.log(2.0)
+_ERROR = "standard error"
+"""How the note begins that tells where an error comes from."""
 _SIGN = {"point": "=", "lower": ">=", "upper": "<=", "proxy": "~"}
 
 
@@ -60,6 +63,40 @@ class Estimate:
         if self.interval is None or self.sense not in ("lower", "upper"):
             return self.value
         return self.interval[0] if self.sense == "lower" else self.interval[1]
+
+    def with_error(
+        self, std_error: float, freedom: int, source: str, confidence: float = 0.95
+    ) -> Self:
+        """Return this estimate with a standard error, and Student's interval around it.
+
+        The interval of a bound is one-sided, a proxy has none, and where the error is no number
+        neither is given. What said an error before, with its note, is replaced.
+
+        Parameters
+        ----------
+        std_error : float
+            In nats.
+        freedom : int
+            Its degrees of freedom.
+        source : str
+            What it was estimated from, as the note will say.
+        confidence : float
+            Nominal coverage of the interval.
+        """
+        notes = tuple(note for note in self.notes if not note.startswith(_ERROR))
+        if not math.isfinite(std_error):
+            return replace(self, notes=notes, std_error=None, interval=None)
+        tail = (1.0 - confidence) / (2.0 if self.sense == "point" else 1.0)
+        margin = float(student_t.isf(tail, freedom)) * std_error
+        low = -math.inf if self.sense == "upper" else self.value - margin
+        high = math.inf if self.sense == "lower" else self.value + margin
+        return replace(
+            self,
+            std_error=std_error,
+            interval=None if self.sense == "proxy" else (low, high),
+            confidence=confidence,
+            notes=(*notes, f"{_ERROR} {source}"),
+        )
 
     def to_dict(self) -> Json:
         """Return plain values, ready for JSON: what is not finite becomes its name."""

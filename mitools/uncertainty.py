@@ -3,14 +3,13 @@
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike
-from scipy.stats import t as student_t
 from tqdm.auto import tqdm
 
 from mitools._processes import evaluate_all
@@ -309,7 +308,8 @@ def with_error(
     Returns
     -------
     Estimate
-        The question's own, with `std_error` and `interval`.
+        The question's own, with this `std_error` and `interval` in place of those that the method
+        may have stated itself.
 
     Raises
     ------
@@ -344,25 +344,7 @@ def with_error(
             return question(*_taken(rows, index), method, **options).value
 
     std_error, freedom = error.std_error(estimate, n)
-    return replace(
-        whole,
-        std_error=std_error,
-        interval=_interval(whole, std_error, freedom, confidence),
-        confidence=confidence,
-        notes=(*whole.notes, f"standard error by {error!r}"),
-    )
-
-
-def _interval(
-    whole: Estimate, std_error: float, freedom: int, confidence: float
-) -> tuple[float, float] | None:
-    if whole.sense == "proxy":
-        return None
-    tail = (1.0 - confidence) / (2.0 if whole.sense == "point" else 1.0)
-    margin = float(student_t.isf(tail, freedom)) * std_error
-    low = -math.inf if whole.sense == "upper" else whole.value - margin
-    high = math.inf if whole.sense == "lower" else whole.value + margin
-    return low, high
+    return whole.with_error(std_error, freedom, f"by {error!r}", confidence)
 
 
 def _parts(n: int, count: int, error: Jackknife | Subsets) -> list[IntArray]:

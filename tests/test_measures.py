@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import t as student_t
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
@@ -148,6 +149,36 @@ def test_heavy_tails_are_told():
 def test_a_forecast_of_zero_is_told():
     label = np.random.default_rng(1).integers(0, 2, 200)
     assert "use Predictive(..., base_rate" in warned(X, label, Predictive(DecisionTreeClassifier()))
+
+
+def test_errors_that_a_method_states_reach_the_answer():
+    label = (X + Y > 0).astype(int)
+    method = Predictive(LogisticRegression())
+    found = mutual_information(X, label, method)
+    told = method.mutual_information_with_error(X[:, None], label[:, None].astype(float))
+    assert (found.value, found.std_error, told.freedom) == (told.value, told.std_error, 199)
+    margin = student_t.isf(0.05, 199) * told.std_error  # one-sided, as it is a lower bound
+    assert found.interval == (pytest.approx(found.value - margin), math.inf)
+    assert found.limit == found.interval[0]
+    assert found.notes == (f"standard error {told.source}",)
+    assert "200 held-out samples" in told.source
+    given = conditional_mutual_information(X, label, Y**2, method)
+    assert given.std_error > 0 and given.interval is None  # a proxy
+    assert mutual_information(X, Y).std_error is None
+
+
+def test_an_infinite_bound_has_no_error():
+    label = np.random.default_rng(1).integers(0, 2, 200)
+    with pytest.warns(UnreliableEstimate):
+        found = mutual_information(X, label, Predictive(DecisionTreeClassifier()))
+    assert found.value == -math.inf and found.std_error is None and found.interval is None
+
+
+def test_a_bound_for_numbers_says_what_it_rests_on():
+    found = mutual_information(X, Y, Predictive(LinearRegression()))
+    assert found.sense == "lower" and "H(Y) of the numbers in y is itself" in found.notes[0]
+    label = (X > 0).astype(int)
+    assert len(mutual_information(Y, label, Predictive(LogisticRegression())).notes) == 1
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -138,6 +138,16 @@ def test_intervals_follow_the_sense():
     assert proxy.interval is None and proxy.std_error > 0
 
 
+def test_resampling_takes_the_place_of_what_a_method_states():
+    x, y = pair(0)
+    method = Predictive(LogisticRegression())
+    stated = mutual_information(x, y > 0, method)
+    found = with_error(mutual_information, x, y > 0, method=method, error=Jackknife(5))
+    assert found.value == stated.value and found.std_error != stated.std_error
+    errors = [note for note in found.notes if note.startswith("standard error")]
+    assert errors == ["standard error by Jackknife(groups=5, seed=0, ordered=False)"]
+
+
 def test_other_questions_and_series():
     x, y = pair(0)
     assert with_error(multi_information, [x, y, x * y], method=Gaussian()).std_error > 0

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from mitools._typing import FloatArray, Sense
@@ -19,7 +20,10 @@ def answered(
     series: bool = False,
 ) -> Estimate:
     """Ask the method, and label what it says."""
-    value = float(asked(question, method)(*arguments))
+    plain = asked(question, method)
+    knowing = getattr(method, f"{question}_with_error", None)
+    told = None if knowing is None else knowing(*arguments)
+    value = float(plain(*arguments) if told is None else told.value)
     notes = cautions(method, value, samples)
     if series:  # rows of an embedding follow each other by design
         notes = tuple(note for note in notes if not note.startswith("successive rows"))
@@ -27,10 +31,15 @@ def answered(
     sense: Sense = getattr(method, "sense", "point")
     if question == "conditional_mutual_information":
         sense = getattr(method, "conditional_sense", sense)
-    return Estimate(value, repr(method), sense, quantity, notes=notes)
+    found = Estimate(value, repr(method), sense, quantity, notes=notes)
+    if told is None:
+        return found
+    found = replace(found, notes=(*notes, *told.notes))
+    return found.with_error(told.std_error, told.freedom, told.source)
 
 
 def asked(question: str, method: Any) -> Callable[..., Any]:
+    """Return the method's own answer to a question, if it has one."""
     if isinstance(method, type) or not callable(getattr(method, question, None)):
         raise TypeError(
             f"method must be an object that answers {question}; got {method!r}, which does not. "
@@ -40,5 +49,6 @@ def asked(question: str, method: Any) -> Callable[..., Any]:
 
 
 def warn(notes: tuple[str, ...], stacklevel: int = 3) -> None:
+    """Say every note as a warning, at the caller's line."""
     for note in notes:
         warnings.warn(note, UnreliableEstimate, stacklevel=stacklevel)

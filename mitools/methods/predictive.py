@@ -13,8 +13,9 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from mitools._typing import FloatArray, IntArray, Sense
 from mitools._validation import checked_count
+from mitools.methods._surprise import NUMBERS_NOTE, of_labels, of_numbers
 from mitools.methods._symbols import symbols
-from mitools.methods.knn import KozachenkoLeonenko
+from mitools.methods.questions import WithError, mean_of
 
 _LOG_2PI = math.log(2.0 * math.pi)
 # E[log r^2] = log s^2 + this, for Gaussian residuals of variance s^2
@@ -37,6 +38,11 @@ class Predictive:
     numbers; the forecast is Gaussian around them, with the covariance of the model's own
     cross-fitted residuals inside the training folds, and H(Y) is estimated by
     `KozachenkoLeonenko`, whose error the bound inherits.
+
+    The stated standard error is that of a mean over samples: the spread of their terms, the models
+    taken as they were fitted. It does not know how the models would differ on other samples [3]_;
+    `with_error` does, by fitting them anew. For numbers, neighbouring terms of H(Y) are taken as
+    independent, at the cost of up to a fifth of the error.
 
     The conditional quantity is the loss saved by adding x to z. As a difference of two bounds it
     is not a bound, and is labelled a proxy; it approaches I(X; Y | Z) as the models improve.
@@ -62,6 +68,8 @@ class Predictive:
     ----------
     .. [1] Covert, Lundberg, Lee, NeurIPS 2020, arXiv 2004.00668 (cross-entropy reading).
     .. [2] Barber, Agakov, NIPS 2003 (the bound).
+    .. [3] Bengio, Grandvalet, J. Machine Learning Research 5, 1089 (2004): no estimate of that is
+       unbiased.
 
     Examples
     --------
@@ -102,22 +110,28 @@ class Predictive:
 
     def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
         """Lower bound on I(X; Y) in nats."""
-        if not self._classifies:
-            return KozachenkoLeonenko().entropy(y) - float(np.mean(self._number_losses(x, y)))
         return float(np.mean(self.local_mutual_information(x, y)))
+
+    def mutual_information_with_error(self, x: FloatArray, y: FloatArray) -> WithError:
+        """Return the bound and its standard error over the samples, for the models as fitted."""
+        notes = () if self._classifies else (NUMBERS_NOTE,)
+        return mean_of(self.local_mutual_information(x, y), _source(len(x)), notes)
 
     def local_mutual_information(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Return the bound's term of each sample, in nats, shape (n,)."""
-        if not self._classifies:
-            entropy = KozachenkoLeonenko().entropy(y)
-            return entropy - self._number_losses(x, y)
-        label = symbols(y)
-        surprise = math.log(len(y)) - np.log(label.counts[label.codes])
-        return surprise - self._label_losses(x, label.codes)
+        surprise = of_labels(symbols(y)) if self._classifies else of_numbers(y)
+        return surprise - self.losses(x, y)
 
     def conditional_mutual_information(self, x: FloatArray, y: FloatArray, z: FloatArray) -> float:
         """Loss saved by adding x to z, in nats: I(X; Y | Z) for perfect models."""
-        return float(np.mean(self.losses(z, y) - self.losses(np.hstack((x, z)), y)))
+        return self.conditional_mutual_information_with_error(x, y, z).value
+
+    def conditional_mutual_information_with_error(
+        self, x: FloatArray, y: FloatArray, z: FloatArray
+    ) -> WithError:
+        """Return the loss saved, and its standard error over the samples."""
+        saved = self.losses(z, y) - self.losses(np.hstack((x, z)), y)
+        return mean_of(saved, _source(len(x)))
 
     def losses(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Return -log q(y | x) of each sample, held out, in nats, shape (n,)."""
@@ -222,22 +236,40 @@ class ExplainedVariance:
 
     def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
         """-1/2 log(1 - R^2) in nats."""
+        return self.mutual_information_with_error(x, y).value
+
+    def mutual_information_with_error(self, x: FloatArray, y: FloatArray) -> WithError:
+        """Return -1/2 log(1 - R^2), and its standard error over the samples."""
         return self._saved(np.zeros((len(y), 0)), x, y)
 
     def conditional_mutual_information(self, x: FloatArray, y: FloatArray, z: FloatArray) -> float:
         """-1/2 log( MSE(y | x, z) / MSE(y | z) ) in nats."""
+        return self.conditional_mutual_information_with_error(x, y, z).value
+
+    def conditional_mutual_information_with_error(
+        self, x: FloatArray, y: FloatArray, z: FloatArray
+    ) -> WithError:
+        """Return what x explains beyond z, and its standard error over the samples."""
         return self._saved(z, np.hstack((x, z)), y)
 
-    def _saved(self, less: FloatArray, more: FloatArray, y: FloatArray) -> float:
+    def _saved(self, less: FloatArray, more: FloatArray, y: FloatArray) -> WithError:
         if y.shape[1] > 1:
             raise ValueError(
                 f"ExplainedVariance takes a single column of y; got {y.shape[1]}. The information "
                 "of a vector is no function of its summed squared error; use Predictive."
             )
-        before, after = (float(np.mean((y - _forecasts(self, x, y)) ** 2)) for x in (less, more))
-        if before == 0.0:
-            return 0.0
-        return math.log(before / after) / 2 if after else math.inf
+        before, after = ((y - _forecasts(self, x, y))[:, 0] ** 2 for x in (less, more))
+        mean, rest = float(np.mean(before)), float(np.mean(after))
+        if mean == 0.0 or rest == 0.0:
+            value = math.inf if mean else 0.0
+            return WithError(value, math.nan, len(y) - 1, _source(len(y)))
+        # To first order in the two means, the value is a mean of these terms.
+        told = mean_of((before / mean - after / rest) / 2, _source(len(y)))
+        return replace(told, value=math.log(mean / rest) / 2)
+
+
+def _source(n: int) -> str:
+    return f"over {n} held-out samples, for the models as fitted"
 
 
 def _checked_model(model: object) -> None:

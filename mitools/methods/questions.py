@@ -2,11 +2,49 @@
 
 Optional class attributes refine how answers are labelled: ``sense`` ("point" unless it says
 otherwise), ``conditional_sense``, and ``cautions``, the names of the checks to make on the data.
+
+A method that knows how sure its answer is answers ``mutual_information_with_error(x, y)`` too, or
+another question's name with that ending, by a `WithError`.
 """
 
+import math
+from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from mitools._typing import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class WithError:
+    """An answer, and how sure the method itself is of it.
+
+    Parameters
+    ----------
+    value, std_error : float
+        In nats.
+    freedom : int
+        Degrees of freedom of the error.
+    source : str
+        What the error is over, and what it leaves out.
+    notes : tuple of str
+        What else a careful reader must know.
+    """
+
+    value: float
+    std_error: float
+    freedom: int
+    source: str
+    notes: tuple[str, ...] = ()
+
+
+def mean_of(terms: FloatArray, source: str, notes: tuple[str, ...] = ()) -> WithError:
+    """Return the mean of one term per sample, with the standard error of such a mean."""
+    n = len(terms)
+    with np.errstate(invalid="ignore"):  # of infinite terms
+        error = float(np.std(terms, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+    return WithError(float(np.mean(terms)), error, n - 1, source, notes)
 
 
 class Entropy(Protocol):

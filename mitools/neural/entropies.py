@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mitools._typing import FloatArray, Sense
 from mitools._validation import checked_count
+from mitools.methods.questions import WithError
 from mitools.neural.densities import Mixture
 from mitools.neural.fitting import (
     Fitting,
@@ -80,6 +81,10 @@ class DifferenceOfEntropies:
     def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
         """I(X; Y) in nats."""
         return self.held_out(x, y).value
+
+    def mutual_information_with_error(self, x: FloatArray, y: FloatArray) -> WithError:
+        """Return the same, with its standard error over the test samples."""
+        return self.held_out(x, y).told()
 
     def held_out(self, x: FloatArray, y: FloatArray) -> HeldOut:
         """Return log q(y|x) / q(y) of each test sample, in nats, and the validation losses."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from mitools._typing import FloatArray, IntArray
 from mitools._validation import checked_choice, checked_count, checked_share
+from mitools.methods.questions import WithError, mean_of
 
 Scale = Literal["std", "rank"] | None
 
@@ -222,10 +223,13 @@ class HeldOut:
         its error, the samples' influence as rivals of others included.
     losses : tuple of float
         Validation loss at the start and at each check, in nats.
+    shared_error : float
+        Standard error of what all terms have in common, such as an entropy from all samples.
     """
 
     terms: FloatArray
     losses: tuple[float, ...]
+    shared_error: float = 0.0
 
     @property
     def value(self) -> float:
@@ -235,8 +239,13 @@ class HeldOut:
     @property
     def std_error(self) -> float:
         """Standard error of `value` over test samples, for the network as fitted, in nats."""
-        with np.errstate(invalid="ignore"):
-            return float(np.std(self.terms, ddof=1) / math.sqrt(len(self.terms)))
+        return self.told().std_error
+
+    def told(self, notes: tuple[str, ...] = ()) -> WithError:
+        """Return value and error as questions take them."""
+        source = f"over {len(self.terms)} held-out samples, for the network as fitted"
+        found = mean_of(self.terms, source, notes)
+        return replace(found, std_error=math.hypot(found.std_error, self.shared_error))
 
 
 def checked_method(scale: Scale, seed: int, fitting: Fitting) -> None:

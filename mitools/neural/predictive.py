@@ -12,8 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from mitools._typing import FloatArray, Sense
 from mitools._validation import checked_choice
-from mitools.methods import KozachenkoLeonenko
+from mitools.methods._surprise import NUMBERS_NOTE, of_labels, of_numbers
 from mitools.methods._symbols import symbols
+from mitools.methods.questions import WithError, mean_of
 from mitools.neural.densities import gaussian_size, normal_log_density, whitened
 from mitools.neural.fitting import (
     Fitting,
@@ -43,8 +44,7 @@ class NeuralPredictive:
 
     A "categorical" forecast takes the rows of y as symbols; H(Y) is the plug-in entropy, which is
     too small on average, so the bound stands. A "gaussian" one has a mean and a covariance that
-    depend on x; H(Y) is estimated by `KozachenkoLeonenko`, whose error the bound inherits, and
-    which `held_out` does not count in its standard error.
+    depend on x; H(Y) is estimated by `KozachenkoLeonenko`, whose bias the bound inherits.
 
     Parameters
     ----------
@@ -112,8 +112,18 @@ class NeuralPredictive:
         """Lower bound on I(X; Y) in nats."""
         return self.held_out(x, y).value
 
+    def mutual_information_with_error(self, x: FloatArray, y: FloatArray) -> WithError:
+        """Return the bound, with its standard error over the test samples."""
+        return self.held_out(x, y).told(() if self.head == "categorical" else (NUMBERS_NOTE,))
+
     def conditional_mutual_information(self, x: FloatArray, y: FloatArray, z: FloatArray) -> float:
         """Loss saved by adding x to z, in nats: I(X; Y | Z) for perfect networks, else no bound."""
+        return self.conditional_mutual_information_with_error(x, y, z).value
+
+    def conditional_mutual_information_with_error(
+        self, x: FloatArray, y: FloatArray, z: FloatArray
+    ) -> WithError:
+        """Return the loss saved, with its standard error over the test samples."""
         if isinstance(self.network, nn.Module):
             raise ValueError(
                 "network must be a Perceptron for I(X; Y | Z), as one network sees z alone and one "
@@ -121,7 +131,7 @@ class NeuralPredictive:
                 "I(Z; Y) with two modules and subtract."
             )
         more, less = self.held_out(np.hstack((x, z)), y), self.held_out(z, y)
-        return float(np.mean(more.terms - less.terms))
+        return HeldOut(more.terms - less.terms, more.losses).told()
 
     def held_out(self, x: FloatArray, y: FloatArray) -> HeldOut:
         """Return H(Y) + log q(y|x) of each test sample, in nats, and the validation losses."""
@@ -146,7 +156,7 @@ class NeuralPredictive:
             losses = fit(network, loss, validation_loss, *fitted)
             with torch.no_grad():
                 last = self._losses(network(given[2]), asked[2]).cpu().double().numpy()
-        return HeldOut(forecast.surprise - last, losses)
+        return HeldOut(forecast.surprise - last, losses, forecast.shared_error)
 
     def _network(self, inputs: int, start: Tensor) -> nn.Module:
         if isinstance(self.network, nn.Module):
@@ -164,34 +174,36 @@ class NeuralPredictive:
 class _Forecast:
     """What is to be forecast, the outputs that know nothing of x, and what y's entropy is made of.
 
-    The surprise is that of the test samples, in the targets' units.
+    The surprise is that of the test samples, in the targets' units; the shared error is that of
+    what was found from all samples and is in every term.
     """
 
     targets: tuple[Tensor, ...]
     start: Tensor
     surprise: FloatArray
+    shared_error: float = 0.0
 
 
 def _labels(y: FloatArray, parts: Parts) -> _Forecast:
     label = symbols(y)
     codes = torch.from_numpy(label.codes)
     seen = np.bincount(label.codes[parts.train], minlength=label.kinds) + 0.5
-    surprise = math.log(len(y)) - np.log(label.counts[label.codes])
     targets = tuple(codes[torch.from_numpy(part)] for part in parts)
     start = torch.from_numpy(np.log(seen / seen.sum())).float()
-    return _Forecast(targets, start, surprise[parts.test])
+    return _Forecast(targets, start, of_labels(label)[parts.test])
 
 
 def _numbers(y: FloatArray, parts: Parts) -> _Forecast:
     targets = scaled_parts(y, parts, "std", torch.device("cpu"))
     _, spread = standard_units(y[parts.train])
-    entropy = KozachenkoLeonenko().entropy(y) - math.fsum(np.log(spread))
+    surprise = of_numbers(y) - math.fsum(np.log(spread))
     start = torch.zeros(gaussian_size(y.shape[1]))
     # Test samples that happen to lie far out have large losses and a large share of the entropy.
     # What a Gaussian would say of that, which averages out over all samples, takes off most of it.
     away = (y - y.mean(axis=0)) / spread
     share = np.einsum("ni,ij,nj->n", away, np.linalg.pinv(away.T @ away / len(y)), away) / 2
-    return _Forecast(targets, start, (entropy + share - share.mean())[parts.test])
+    level = mean_of(surprise - share, "all samples")
+    return _Forecast(targets, start, (level.value + share)[parts.test], level.std_error)
 
 
 def _checked_outputs(network: nn.Module, x: Tensor, outputs: int, head: str) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mitools._typing import FloatArray, Sense
 from mitools._validation import checked_count
+from mitools.methods.questions import WithError
 from mitools.neural.bounds import Bound, InfoNCE, log_mean_exp
 from mitools.neural.fitting import (
     Fitting,
@@ -112,6 +113,10 @@ class Variational:
     def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
         """Return the bound on I(X; Y), or the estimate, in nats."""
         return self.held_out(x, y).value
+
+    def mutual_information_with_error(self, x: FloatArray, y: FloatArray) -> WithError:
+        """Return the same, with its standard error over the test samples."""
+        return self.held_out(x, y).told()
 
     def held_out(self, x: FloatArray, y: FloatArray) -> HeldOut:
         """Return the term of each test sample, in nats, and the validation losses."""

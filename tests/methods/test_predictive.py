@@ -101,6 +101,41 @@ def test_explained_variance_is_information_for_gaussians_only():
     assert ExplainedVariance(LinearRegression()).mutual_information(x, 0 * x) == 0
 
 
+def numbers(seed, rho=0.6, n=200, d=1):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, d))
+    return x, rho * x + math.sqrt(1 - rho**2) * rng.standard_normal((n, d))
+
+
+@pytest.mark.parametrize(
+    ("method", "draw"),
+    [
+        (Predictive(LogisticRegression()), channel),
+        (Predictive(LinearRegression()), numbers),
+        (Predictive(LinearRegression()), lambda seed: numbers(seed, d=3)),
+        (ExplainedVariance(LinearRegression()), numbers),
+    ],
+    ids=["labels", "numbers", "vectors", "explained"],
+)
+def test_stated_errors_are_the_spread_over_seeds(method, draw):
+    runs = 40
+    told = [method.mutual_information_with_error(*draw(seed)) for seed in range(runs)]
+    spread = np.std([one.value for one in told], ddof=1)
+    stated = math.sqrt(np.mean([one.std_error**2 for one in told]))
+    assert abs(stated / spread - 1) < 3 / math.sqrt(2 * runs)  # chance, three times over
+    assert told[0].value == method.mutual_information(*draw(0))
+
+
+def test_conditional_errors_are_those_of_the_difference():
+    x, z = (numbers(seed)[0] for seed in (0, 1))
+    y = x + z + np.random.default_rng(2).standard_normal((200, 1))
+    method = Predictive(LinearRegression())
+    terms = method.losses(z, y) - method.losses(np.hstack((x, z)), y)
+    told = method.conditional_mutual_information_with_error(x, y, z)
+    assert told.std_error == pytest.approx(terms.std(ddof=1) / math.sqrt(200), rel=1e-12)
+    assert told.value == method.conditional_mutual_information(x, y, z) == terms.mean()
+
+
 def test_conditional_sees_exclusive_or():
     rng = np.random.default_rng(0)
     x, z = rng.integers(0, 2, (2, 400, 1)).astype(float)

@@ -242,6 +242,27 @@ def test_methods_are_values(method):
         assert replace(method, progress=True) == method
 
 
+@pytest.mark.parametrize("method", BRIEFLY, ids=name)
+def test_answers_carry_the_error_of_the_test_part(method):
+    x, y = pair(0.5, 1, 100, 0)
+    found, told = method.held_out(x, y), mutual_information(x, y, method)
+    assert (told.value, told.std_error) == (found.value, found.std_error)
+    assert told.interval[1] == math.inf if told.sense == "lower" else told.interval[1] > told.value
+    assert any("over 20 held-out samples" in note for note in told.notes)
+    gaussian = isinstance(method, NeuralPredictive)
+    assert any("H(Y) of the numbers" in note for note in told.notes) == gaussian
+
+
+def test_the_error_of_an_entropy_from_all_samples_counts():
+    """The gaussian head's error is its spread over seeds, though x tells nothing."""
+    found = [METHODS[5].held_out(*pair(0.0, 1, 200, seed)) for seed in range(16)]
+    spread = np.std([one.value for one in found], ddof=1)
+    stated = math.sqrt(np.mean([one.std_error**2 for one in found]))
+    assert 0.6 < stated / spread < 1.5
+    terms_alone = [one.terms.std(ddof=1) / math.sqrt(40) for one in found]
+    assert np.mean(terms_alone) < 0.7 * stated
+
+
 def test_answers_are_labelled():
     x, y = pair(0.5, 1, 100, 0)
     senses = [mutual_information(x, y, method).sense for method in BRIEFLY]

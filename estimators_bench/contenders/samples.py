@@ -33,7 +33,6 @@ from mitools.methods import (
     Quantiles,
     Ross,
 )
-from mitools.results import Estimate
 from mitools.uncertainty import Jackknife, Resampling, Subsets, with_error
 
 Bound: TypeAlias = Literal["InfoNCE", "NWJ", "DV", "SMILE"]
@@ -41,7 +40,6 @@ Bound: TypeAlias = Literal["InfoNCE", "NWJ", "DV", "SMILE"]
 _ANY: tuple[Kind, ...] = ("continuous", "discrete", "mixed")
 _DENSITIES: tuple[Kind, ...] = ("continuous",)
 _SYMBOLS: tuple[Kind, ...] = ("discrete",)
-_SURE = {"point": 1.959964, "lower": 1.644854, "upper": 1.644854}  # normal quantiles of 95%
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,7 @@ class Method:
     fast : bool
         Below a second at n = 1,000.
     error : Resampling or None
-        Makes the interval, `mitools.uncertainty.with_error`. None: the method's own, if it has
-        ``held_out(x, y)`` with ``value`` and ``std_error``.
+        Makes the interval, by `mitools.uncertainty.with_error`. None: the method's own, if any.
     kinds : tuple of {"continuous", "discrete", "mixed"}
         What a variable may be.
     columns : int or None
@@ -211,23 +208,6 @@ class Neural:
         return ask(task, data, method)
 
 
-class _Remembering:
-    """A method that is asked once, and whose standard error is kept."""
-
-    def __init__(self, method: Any) -> None:
-        self.method = method
-        self.std_error = 0.0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.method, name)
-
-    def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
-        """I(X; Y) in nats."""
-        found = self.method.held_out(x, y)
-        self.std_error = float(found.std_error)
-        return float(found.value)
-
-
 def of_samples(task: Task) -> SampleTask:
     """Return the task if it is one between samples.
 
@@ -250,9 +230,6 @@ def ask(task: SampleTask, data: Sequence[FloatArray], method: Any, error: Any = 
             if task.question == "transfer_entropy":
                 error = replace(error, ordered=True)
             found = with_error(question, *data, method=method, error=error, **task.options)
-        elif task.question == "mutual_information" and hasattr(method, "held_out"):
-            remembering = _Remembering(method)
-            found = _with_interval(question(*data, remembering), remembering.std_error)
         else:
             found = question(*data, method, **task.options)
     said = (*found.notes, *(str(warning.message) for warning in heard))
@@ -264,13 +241,6 @@ def ask(task: SampleTask, data: Sequence[FloatArray], method: Any, error: Any = 
         notes=tuple(dict.fromkeys(said)),
         extra={} if found.std_error is None else {"std_error": found.std_error},
     )
-
-
-def _with_interval(found: Estimate, std_error: float) -> Estimate:
-    margin = _SURE.get(found.sense, 0.0) * std_error
-    low = float("-inf") if found.sense == "upper" else found.value - margin
-    high = float("inf") if found.sense == "lower" else found.value + margin
-    return replace(found, std_error=std_error, interval=(low, high))
 
 
 def _needed(task: SampleTask) -> str:

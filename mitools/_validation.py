@@ -1,10 +1,11 @@
 """The boundary: untrusted input becomes checked arrays, or an error that says what to change."""
 
 import operator
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+import pandas as pd
 
 from mitools._typing import FloatArray
 
@@ -23,20 +24,25 @@ class UnreliableEstimate(UserWarning):
     """An estimate was made where its method is known to mislead; the message says why."""
 
 
-def as_samples(**arrays: ArrayLike) -> tuple[FloatArray, ...]:
+def as_samples(symbolic: Collection[str] = (), /, **arrays: Any) -> tuple[FloatArray, ...]:
     """Return each array as C-contiguous float64 of shape (n, d), one n for all.
 
     Takes lists, numpy and masked arrays (nothing masked), pandas Series and DataFrames, torch
     tensors on any device, of any integer, boolean or real floating dtype. One dimension means n
-    samples of one coordinate.
+    samples of one coordinate. Those named in ``symbolic`` may hold labels, as strings, categories
+    or other objects that can be ordered: column by column they become 0, 1, ..., in the order of
+    the categories, or else ascending.
 
     Raises
     ------
     ValueError
         If an array is not numeric, is empty, has no or more than two dimensions, holds NaN or
-        infinity, or if the arrays differ in length.
+        infinity or a missing label, or if the arrays differ in length.
     """
-    samples = {name: _as_rows(name, array) for name, array in arrays.items()}
+    samples = {
+        name: _as_rows(name, coded(name, array) if name in symbolic else array)
+        for name, array in arrays.items()
+    }
     lengths = {name: len(rows) for name, rows in samples.items()}
     if len(set(lengths.values())) > 1:
         got = ", ".join(f"{name} has {n}" for name, n in lengths.items())
@@ -47,16 +53,73 @@ def as_samples(**arrays: ArrayLike) -> tuple[FloatArray, ...]:
     return tuple(samples.values())
 
 
-def side_by_side(variables: Any) -> Any:
+def side_by_side(variables: Any, symbolic: bool = False) -> Any:
     """Return a list of one-dimensional arrays as columns of one table; anything else as it is.
 
-    A list of plain numbers or of rows stays what numpy makes of it.
+    A list of plain numbers or of rows stays what numpy makes of it. Symbolic ones may hold labels.
     """
     if not isinstance(variables, list | tuple) or len(variables) < 2:
         return variables
     if any(isinstance(v, list | tuple) or getattr(v, "ndim", None) != 1 for v in variables):
         return variables
-    return np.hstack(as_samples(**{f"features[{i}]": v for i, v in enumerate(variables)}))
+    named = {f"features[{i}]": v for i, v in enumerate(variables)}
+    return np.hstack(as_samples(named if symbolic else (), **named))
+
+
+def coded(name: str, array: Any) -> Any:
+    """Return labels as numbers, column by column; what is numeric already, or no table, as it is.
+
+    Raises
+    ------
+    ValueError
+        If a label is missing, or labels cannot be ordered.
+    """
+    if hasattr(array, "detach") or _numbers(array):
+        return array
+    if isinstance(array, np.ma.MaskedArray):
+        array = _unmasked(name, array)
+    if isinstance(array, pd.DataFrame):
+        columns = [column for _, column in array.items()]
+    elif isinstance(getattr(array, "dtype", None), pd.api.extensions.ExtensionDtype):
+        columns = [pd.Series(array)]
+    else:
+        plain = array if isinstance(array, np.ndarray) else np.asarray(array, dtype=object)
+        if plain.ndim not in (1, 2) or plain.dtype.kind in "cmM" or not plain.size:
+            return array
+        columns = [pd.Series(c, dtype=object) for c in plain.reshape(len(plain), -1).T]
+    return np.column_stack([_codes(name, column) for column in columns])
+
+
+def _numbers(array: Any) -> bool:
+    """Return whether an array, table or list holds numbers or truth values only."""
+    types = getattr(array, "dtypes", getattr(array, "dtype", None))
+    if types is None:
+        try:
+            types = np.asarray(array).dtype
+        except ValueError:  # not rectangular, as will be said elsewhere
+            return True
+    return all(t.kind in "biuf" for t in np.atleast_1d(np.asarray(types, dtype=object)))
+
+
+def _codes(name: str, column: pd.Series) -> np.ndarray:
+    if _numbers(column):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    missing = column.isna()
+    if missing.any():
+        raise ValueError(
+            f"{name} must have no missing labels; {missing.sum()} of {len(column)} rows lack one, "
+            f"the first at row {int(missing.to_numpy().argmax())}. Drop those rows, or give them a "
+            "label of their own."
+        )
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy()
+    try:
+        return np.unique(column.to_numpy(dtype=object), return_inverse=True)[1]
+    except TypeError as error:
+        raise ValueError(
+            f"{name} must hold labels that can be ordered; numpy says: {error}. "
+            "Turn them all into strings."
+        ) from None
 
 
 def checked_count(name: str, value: object, least: int = 1) -> int:
@@ -132,8 +195,9 @@ def _as_rows(name: str, array: Any) -> FloatArray:
             f"{name} must hold at least one sample and one coordinate; got shape {rows.shape}. "
             "Was everything filtered out?"
         )
-    bad = ~np.isfinite(rows).all(axis=1)
-    if bad.any():
+    finite = np.isfinite(rows)
+    if not finite.all():
+        bad = ~finite.all(axis=1)
         raise ValueError(
             f"{name} must be finite; {bad.sum()} of {len(rows)} rows hold NaN or infinity, the "
             f"first at row {int(bad.argmax())}. Drop or impute them first."
@@ -149,12 +213,7 @@ def _plain_array(name: str, array: Any) -> np.ndarray:
             array = array.float()
         array = array.numpy()
     if isinstance(array, np.ma.MaskedArray):
-        if np.ma.is_masked(array):
-            raise ValueError(
-                f"{name} must have nothing masked; {int(np.ma.count_masked(array))} values are. "
-                "Drop those rows or impute them first."
-            )
-        array = array.data
+        array = _unmasked(name, array)
     try:
         plain = np.asarray(array)
     except ValueError as error:
@@ -165,6 +224,15 @@ def _plain_array(name: str, array: Any) -> np.ndarray:
     if plain.dtype == object and hasattr(array, "dtypes"):  # pandas' own types for missing values
         return _without_missing_type(array, plain)
     return plain
+
+
+def _unmasked(name: str, array: np.ma.MaskedArray) -> np.ndarray:
+    if np.ma.is_masked(array):
+        raise ValueError(
+            f"{name} must have nothing masked; {int(np.ma.count_masked(array))} values are. "
+            "Drop those rows or impute them first."
+        )
+    return array.data
 
 
 def _without_missing_type(frame: Any, plain: np.ndarray) -> np.ndarray:
@@ -178,9 +246,9 @@ def _without_missing_type(frame: Any, plain: np.ndarray) -> np.ndarray:
 def _numeric(name: str, plain: np.ndarray) -> FloatArray:
     if plain.dtype.kind not in "biuf":
         raise ValueError(
-            f"{name} must hold real numbers; got dtype {plain.dtype}. Turn labels into integers "
-            "(pandas.factorize), missing values into dropped rows, and objects into numbers "
-            "(array.astype(float))."
+            f"{name} must hold real numbers here; got dtype {plain.dtype}. Use a method that takes "
+            "labels (docs/choose.md) or turn them into integers (pandas.factorize), missing values "
+            "into dropped rows, and objects into numbers (array.astype(float))."
         )
     if plain.dtype.kind in "iu" and plain.size and _largest(plain) > _EXACT_INTEGERS:
         raise ValueError(

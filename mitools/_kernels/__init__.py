@@ -12,18 +12,18 @@ from mitools._kernels.neighbors import (
     kth_distance,
     kth_neighbors,
 )
-from mitools._kernels.screening import ksg_screen, ksg_shuffles, ross_screen, total_worth
+from mitools._kernels.screening import ksg_pair, ksg_screen, ksg_shuffles, ross_screen
 from mitools._kernels.threads import together
 
 __all__ = [
     "count_within",
     "farthest",
     "ksg_counts",
+    "ksg_pair",
     "ksg_screen",
     "ksg_shuffles",
     "kth_distance",
     "kth_neighbors",
     "ross_screen",
     "together",
-    "total_worth",
 ]

@@ -15,12 +15,14 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from mitools._kernels.threads import together
+from mitools._kernels.threads import FEWEST, together
 
 LEAF = 32
 # Rounding of a difference relative to the largest coordinate, 16 times the worst, and a number
 # whose square is still a normal one.
 _SLACK = {np.float32: (2.0**-20, 1e-18), np.float64: (2.0**-49, 1e-150)}
+_PIECES = 16  # about as many are sorted each at a time
+_SOME = 1_000  # points that tell where the middle is; any point near it will do
 _COARSE = 2.0**10  # leaves this many times the slack long are told apart well enough
 
 
@@ -44,8 +46,9 @@ def grow(points: np.ndarray, precision: type = np.float32) -> Tree:
     n, d = points.shape
     leaves = -(-n // LEAF)
     nodes = 2 * leaves - 1
-    middle = np.partition(points, n // 2, axis=0)[n // 2]
-    reach = np.abs(points - middle).max()
+    some = points[:: -(-n // _SOME)]
+    middle = np.partition(some, len(some) // 2, axis=0)[len(some) // 2]
+    reach = _reach(points, middle)
     tree = Tree(
         blocks=np.full((leaves, d, LEAF), np.inf),
         short=np.full((leaves, d, LEAF), np.inf, precision),
@@ -59,15 +62,33 @@ def grow(points: np.ndarray, precision: type = np.float32) -> Tree:
         unit=float(np.ldexp(1.0, -int(np.clip(np.frexp(reach)[1], -1000, 1000)))),
     )
     scratch = points.copy()  # sorted in place
-    left = leaves // 2
-    coarse = _sort_into_leaves(scratch, middle, tree, 0, 0, leaves, True)
-    if left:  # the two halves have nothing in common
-        halves = ((1, 0, left), (2 * left, left, leaves - left))
-        jobs = [partial(_sort_into_leaves, scratch, middle, tree, *h, False) for h in halves]
-        coarse += sum(together(jobs, n * d))
+    coarse = _fill(scratch, middle, tree, 0, 0, leaves)
     if coarse > leaves // 50 and precision is np.float32:
         return grow(points, np.float64)
     return tree
+
+
+@njit(cache=True, nogil=True)
+def _reach(points, middle):
+    reach = 0.0
+    for i in range(points.shape[0]):
+        for c in range(points.shape[1]):
+            reach = max(reach, abs(points[i, c] - middle[c]))
+    return reach
+
+
+def _fill(
+    scratch: np.ndarray, middle: np.ndarray, tree: Tree, node: int, first: int, leaves: int
+) -> int:
+    """Sort points from a node on, halves at the same time; return how many leaves are coarse."""
+    points = leaves * LEAF * scratch.shape[1]
+    alone = leaves > 1 and points >= max(FEWEST, scratch.size // _PIECES)
+    coarse = _sort_into_leaves(scratch, middle, tree, node, first, leaves, alone)
+    if alone:  # the two halves have nothing in common
+        left = leaves // 2
+        halves = ((node + 1, first, left), (node + 2 * left, first + left, leaves - left))
+        coarse += sum(together([partial(_fill, scratch, middle, tree, *h) for h in halves], points))
+    return coarse
 
 
 @njit(cache=True, nogil=True)

@@ -171,6 +171,27 @@ def kth_sorted(first, last, values, k, radius):
         radius[i] = nearest
 
 
+@njit(cache=True, nogil=True)
+def _take(first, last, values, index, out):
+    for i in range(first, last):
+        out[i] = values[index[i]]
+
+
+def taken(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return ``values[index]``, for indices known to be within bounds."""
+    out = np.empty(len(index), values.dtype)
+    over_ranges(_take, len(index), len(index), values, index, out)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _repeats(values):
+    hits = 0
+    for i in range(1, values.shape[0]):
+        hits += values[i] == values[i - 1]
+    return hits
+
+
 @dataclass(frozen=True, eq=False)
 class Line:
     """Values of one variable, sorted, with what searches in them need."""
@@ -181,6 +202,8 @@ class Line:
     place: np.ndarray
     """Place of each index after sorting."""
     table: np.ndarray
+    ties: int
+    """How many sorted values equal the one before."""
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Line":
@@ -189,27 +212,22 @@ class Line:
         ordered = values[order]
         place = np.empty(len(values), np.int64)
         place[order] = np.arange(len(values))
-        return cls(ordered, order, place, bucket_table(ordered))
-
-    @property
-    def ties(self) -> int:
-        """How many sorted values equal the one before."""
-        return int(np.count_nonzero(self.values[1:] == self.values[:-1]))
+        return cls(ordered, order, place, bucket_table(ordered), _repeats(ordered))
 
     def kth_distance(self, k: int) -> np.ndarray:
         """Distance (n,) of each point to its k-th nearest other."""
         n = len(self.values)
         radius = np.empty(n)
         over_ranges(kth_sorted, n, n, self.values, k, radius)
-        return radius[self.place]
+        return taken(radius, self.place)
 
     def count_within(self, radius: np.ndarray) -> np.ndarray:
         """How many others (n,) at distance < radius[i]."""
-        return self.count_sorted(radius[self.order])
+        return taken(self.count_sorted(taken(radius, self.order)), self.place)
 
     def count_sorted(self, radius: np.ndarray) -> np.ndarray:
-        """How many others (n,), given radii in the order of the sorted values."""
+        """How many others (n,); radii and counts in the order of the sorted values."""
         n = len(self.values)
         counts = np.empty(n, np.int64)
         over_ranges(count_sorted, n, n, self.values, self.table, radius, counts)
-        return counts[self.place]
+        return counts

@@ -66,12 +66,16 @@ def ksg_counts(x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
         columns = np.ascontiguousarray(x.T), np.ascontiguousarray(y.T)
         over_ranges(ksg_by_rows, -(-n // ROWS), n * d, *columns, k, radius, nx, ny)
         return radius, nx, ny
-    joint = np.hstack((x, y))
     tree, in_x, in_y = together(
-        [partial(_sorted, joint), partial(_counter, x, False), partial(_counter, y, False)], n
+        [
+            lambda: grow(np.hstack((x, y))),
+            partial(_counter, x, False),
+            partial(_counter, y, False),
+        ],
+        n,
     )
-    radius = _kth(joint, tree, k, False, False)[0][:, -1].copy()
-    return radius, in_x(radius), in_y(radius)
+    radius = _kth_by_tree(tree, (n, d), k, False, False)[0][:, -1].copy()
+    return radius, *together([partial(in_x, radius), partial(in_y, radius)], n)
 
 
 @njit(cache=True, nogil=True)
@@ -94,16 +98,21 @@ def _sorted(points: np.ndarray) -> Tree | None:
 def _kth(
     points: np.ndarray, tree: Tree | None, k: int, ties: bool, euclidean: bool
 ) -> tuple[np.ndarray, np.ndarray]:
+    if tree is not None:
+        return _kth_by_tree(tree, points.shape, k, ties, euclidean)
     n, d = points.shape
-    distances = np.empty((n, k))
-    indices = np.empty((n, k), np.int64)
-    if tree is None:
-        columns = np.ascontiguousarray(points.T)
-        over_ranges(kth_by_rows, -(-n // ROWS), n * d, columns, euclidean, distances, indices)
-    else:
-        over_ranges(
-            kth_in_leaves, len(tree.blocks), n * d, tree, ties, euclidean, distances, indices
-        )
+    distances, indices = np.empty((n, k)), np.empty((n, k), np.int64)
+    columns = np.ascontiguousarray(points.T)
+    over_ranges(kth_by_rows, -(-n // ROWS), n * d, columns, euclidean, distances, indices)
+    return (np.sqrt(distances) if euclidean else distances), indices
+
+
+def _kth_by_tree(
+    tree: Tree, shape: tuple[int, ...], k: int, ties: bool, euclidean: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    n, d = shape
+    distances, indices = np.empty((n, k)), np.empty((n, k), np.int64)
+    over_ranges(kth_in_leaves, len(tree.blocks), n * d, tree, ties, euclidean, distances, indices)
     return (np.sqrt(distances) if euclidean else distances), indices
 
 

@@ -7,14 +7,15 @@ from in another slab only moves upwards. Slabs of equal occupancy do not mind ou
 """
 
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
 
 from mitools._kernels.kdtree import grow
 from mitools._kernels.leaves import kth_in_leaves
-from mitools._kernels.line import Line, span_sorted
-from mitools._kernels.threads import over_ranges, together
+from mitools._kernels.line import Line, span_sorted, taken
+from mitools._kernels.threads import over_ranges, split, threads_for, together
 
 
 def slab_size(n: int, k: int) -> int:
@@ -23,19 +24,41 @@ def slab_size(n: int, k: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def fill_slabs(xs, ys, places, size, slabs, edges):
-    """Sort points into slabs: slabs (2, n) of x and y, edges (slabs, 2) of first and last x.
-
-    xs and ys are the sorted coordinates and places[r] the place in xs of the point at place r in
-    ys. Returns the place in xs of each point of the slabs. O(n) time.
-    """
+def slab_edges(xs, size):
+    """Return the first and the last of the sorted xs in each slab, (slabs, 2)."""
     n = xs.shape[0]
+    edges = np.empty((-(-n // size), 2))
+    for slab in range(edges.shape[0]):
+        edges[slab, 0] = xs[slab * size]
+        edges[slab, 1] = xs[min(n, (slab + 1) * size) - 1]
+    return edges
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _logarithm(size):
     shift = 0
     while 1 << shift < size:
         shift += 1
-    ends = np.arange(edges.shape[0]) * size
-    where = np.empty(n, np.int64)
-    for r in range(n):
+    return shift
+
+
+@njit(cache=True, nogil=True)
+def _slab_counts(first, last, places, size, counts):
+    """Count how many of places[first:last] each slab holds."""
+    shift = _logarithm(size)
+    for r in range(first, last):
+        counts[places[r] >> shift] += 1
+
+
+@njit(cache=True, nogil=True)
+def fill_slabs(first, last, xs, ys, places, size, ends, slabs, where):
+    """Sort points into slabs: slabs (2, n) of x and y, where (n,) of places in xs.
+
+    xs and ys are the sorted coordinates and places[r] the place in xs of the point at place r in
+    ys, first <= r < last. ends are where the next point of each slab goes. O(n) time.
+    """
+    shift = _logarithm(size)
+    for r in range(first, last):
         place = places[r]
         slab = place >> shift
         end = ends[slab]
@@ -43,10 +66,30 @@ def fill_slabs(xs, ys, places, size, slabs, edges):
         slabs[0, end] = xs[place]
         slabs[1, end] = ys[r]
         where[end] = place
-    for slab in range(edges.shape[0]):
-        edges[slab, 0] = xs[slab * size]
-        edges[slab, 1] = xs[min(n, (slab + 1) * size) - 1]
-    return where
+
+
+def in_slabs(
+    xs: np.ndarray, ys: np.ndarray, places: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return slabs and where as `fill_slabs` fills them, by as many threads as there are."""
+    n = len(xs)
+    slabs, where = np.empty((2, n)), np.empty(n, np.int64)
+    parts = list(pairwise(split(n, threads_for(n))))
+    ends = np.zeros((len(parts), -(-n // size)), np.int64)
+    if len(parts) > 1:  # a part goes on where the parts before it will end
+        counts = np.zeros_like(ends)
+        jobs = [
+            partial(_slab_counts, *part, places, size, counts[p]) for p, part in enumerate(parts)
+        ]
+        together(jobs, n)
+        ends[1:] = counts.cumsum(axis=0)[:-1]
+    ends += np.arange(ends.shape[1]) * size
+    jobs = [
+        partial(fill_slabs, *part, xs, ys, places, size, ends[p], slabs, where)
+        for p, part in enumerate(parts)
+    ]
+    together(jobs, n)
+    return slabs, where
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -209,23 +252,28 @@ class Plane:
         sides = together([partial(Line.of, x), partial(Line.of, y)], len(x))
         self.swapped = sides[1].ties > sides[0].ties  # slabs are cut along what repeats more
         self.x, self.y = reversed(sides) if self.swapped else sides
-        self.in_x = self.x.place[self.y.order]
+        self.in_x = taken(self.x.place, self.y.order)
         """Place in x of the point at each place in y."""
 
-    def _radius(self, k: int) -> np.ndarray:
+    def radius(self, k: int) -> np.ndarray:
         """K-th distances in the order of x."""
         n = len(self.in_x)
         size = slab_size(n, k)
-        repeated = np.count_nonzero(self.x.values[size:] == self.x.values[:-size])
-        if repeated > n // 10:  # slabs at one place would all have to be visited
+        if self._crowded(size):  # slabs at one place would all have to be visited
             in_order = self.y.values[self.y.place[self.x.order]]
             return self._radius_by_tree(np.column_stack((self.x.values, in_order)), k)
-        slabs = np.empty((2, n))
-        edges = np.empty((-(-n // size), 2))
-        where = fill_slabs(self.x.values, self.y.values, self.in_x, size, slabs, edges)
+        slabs, where = in_slabs(self.x.values, self.y.values, self.in_x, size)
+        edges = slab_edges(self.x.values, size)
         radius = np.empty(n)
         over_ranges(kth_in_slabs, len(edges), n, slabs, where, edges, size, k, radius)
         return radius
+
+    def _crowded(self, size: int) -> bool:
+        """Whether many an x is repeated more often than a slab has points."""
+        n, xs = len(self.in_x), self.x.values
+        if self.x.ties <= n // 10:
+            return False
+        return bool(np.count_nonzero(xs[size:] == xs[:-size]) > n // 10)
 
     @staticmethod
     def _radius_by_tree(points: np.ndarray, k: int) -> np.ndarray:
@@ -237,16 +285,16 @@ class Plane:
 
     def kth_distance(self, k: int) -> np.ndarray:
         """Distance (n,) of each point to its k-th nearest other point, maximum norm."""
-        return self._radius(k)[self.x.place]
+        return taken(self.radius(k), self.x.place)
 
     def ksg_counts(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """K-th distances, and strict counts inside them in x and in y."""
-        radius = self._radius(k)
+        radius = self.radius(k)
         back, nx, ny = together(
             [
-                lambda: radius[self.x.place],
-                lambda: self.x.count_sorted(radius),
-                lambda: self.y.count_sorted(radius[self.in_x]),
+                lambda: taken(radius, self.x.place),
+                lambda: taken(self.x.count_sorted(radius), self.x.place),
+                lambda: taken(self.y.count_sorted(taken(radius, self.in_x)), self.y.place),
             ],
             len(radius),
         )
@@ -258,15 +306,15 @@ class Plane:
         size = slab_size(n, 1)
         spans = np.empty((n, 4), np.int32)
         in_x = self.in_x.astype(np.int32)
-        in_y = self.y.place[self.x.order].astype(np.int32)
+        in_y = taken(self.y.place, self.x.order).astype(np.int32)
         own = np.arange(n, dtype=np.int32)
 
         def span(side: int, line: Line, where: np.ndarray) -> None:
-            limit = radius[line.order]
+            limit = taken(radius, line.order)
             over_ranges(span_sorted, n, n, line.values, line.table, limit, where, spans, side)
 
         together([partial(span, 0, self.x, own), partial(span, 2, self.y, in_x)], n)
         corners = corner_counts(in_x, size)
         counts = np.empty(n, np.int64)
         over_ranges(count_boxes, n, n, spans, in_x, in_y, corners, size, counts)
-        return counts[self.x.place]
+        return taken(counts, self.x.place)

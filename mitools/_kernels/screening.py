@@ -11,8 +11,9 @@ from functools import partial
 import numpy as np
 from numba import njit
 
-from mitools._kernels.line import Line, count_sorted, kth_sorted
-from mitools._kernels.plane import fill_slabs, kth_in_slabs, slab_size
+from mitools._kernels.line import Line, count_sorted, kth_sorted, taken
+from mitools._kernels.neighbors import ksg_counts
+from mitools._kernels.plane import Plane, fill_slabs, kth_in_slabs, slab_edges, slab_size
 from mitools._kernels.threads import together
 
 
@@ -29,12 +30,15 @@ def _tally(counts, radius, histogram):
 
 
 @njit(cache=True, nogil=True)
-def _total(histogram, worth):
-    """Return the worth of all counts in the histogram."""
+def _total(histograms, worth):
+    """Return the worth of all counts in the sum of histograms, a tuple of them."""
     total = 0.0
-    for c in range(histogram.shape[0]):
-        if histogram[c] > 0:
-            total += histogram[c] * worth[c]
+    for c in range(worth.shape[0]):
+        times = 0
+        for histogram in histograms:
+            times += histogram[c]
+        if times > 0:
+            total += times * worth[c]
     return total
 
 
@@ -46,8 +50,10 @@ def _ksg_worth(xs, x_table, ys, y_table, in_x, size, k, worth):
     """
     n = xs.shape[0]
     slabs = np.empty((2, n))
-    edges = np.empty((-(-n // size), 2))
-    where = fill_slabs(xs, ys, in_x, size, slabs, edges)
+    where = np.empty(n, np.int64)
+    edges = slab_edges(xs, size)
+    ends = np.arange(edges.shape[0]) * size
+    fill_slabs(0, n, xs, ys, in_x, size, ends, slabs, where)
     radius = np.empty(n)
     kth_in_slabs(0, edges.shape[0], slabs, where, edges, size, k, radius)
     counts = np.empty(n, np.int64)
@@ -57,7 +63,7 @@ def _ksg_worth(xs, x_table, ys, y_table, in_x, size, k, worth):
     in_order = radius[in_x]
     count_sorted(0, n, ys, y_table, in_order, counts)
     _tally(counts, in_order, histogram)
-    return _total(histogram, worth), atoms
+    return _total((histogram,), worth), atoms
 
 
 @njit(cache=True, nogil=True)
@@ -87,13 +93,32 @@ def _ross_worth(xs, table, codes, starts, k, worth):
     count_sorted(0, n, xs, table, radius, counts)
     histogram = np.zeros(n, np.int64)
     atoms = _tally(counts, radius, histogram)
-    return _total(histogram, worth), atoms
+    return _total((histogram,), worth), atoms
 
 
-def total_worth(counts: Iterable[np.ndarray], worth: np.ndarray) -> float:
-    """Return the worth of all counts, bit for bit as the functions below sum it."""
-    histogram = sum(np.bincount(some, minlength=len(worth)) for some in counts)
-    return _total(histogram, worth)
+def ksg_pair(x: np.ndarray, y: np.ndarray, k: int, worth: np.ndarray) -> tuple[float, int]:
+    """Return the total worth of counts, and the atoms, of x and y of any dimensions.
+
+    As `ksg_screen`, for x (n, d) and y (n, e). Nothing returns to the order it came in.
+    """
+    n = len(x)
+
+    def tally(radius: np.ndarray, counts: Callable[[np.ndarray], np.ndarray]) -> tuple:
+        histogram = np.zeros(n, np.int64)
+        return _tally(counts(radius), radius, histogram), histogram
+
+    if x.shape[1] == y.shape[1] == 1:
+        plane = Plane(x[:, 0], y[:, 0])
+        radius = plane.radius(k)
+        jobs = [
+            lambda: tally(radius, plane.x.count_sorted),
+            lambda: tally(taken(radius, plane.in_x), plane.y.count_sorted),
+        ]
+    else:
+        radius, near_x, near_y = ksg_counts(x, y, k)
+        jobs = [lambda: tally(radius, lambda _: near_x), lambda: tally(radius, lambda _: near_y)]
+    (atoms, histogram), (_, other) = together(jobs, n)
+    return _total((histogram, other), worth), atoms
 
 
 def ksg_screen(

@@ -41,18 +41,18 @@ def cautions(method: Any, value: float, samples: Mapping[str, FloatArray]) -> tu
 
 
 def _some(rows: FloatArray) -> FloatArray:
-    """Return rows spread evenly over the sample."""
-    return rows[np.linspace(0, len(rows) - 1, min(len(rows), _ROWS)).astype(np.int64)]
+    """Return rows spread evenly over the sample, as contiguous columns (d, m)."""
+    return np.ascontiguousarray(rows[:: -(-len(rows) // _ROWS)].T)
 
 
 def _ties(name: str, rows: FloatArray) -> list[str]:
     some = _some(rows)
-    if len(some) < 2:
+    if some.shape[1] < 2:
         return []
-    if (some == some[0]).all():
+    if (some == some[:, :1]).all():
         return [f"{name} is constant: no method can learn from it, and it has no density"]
-    distinct = min(len(np.unique(column)) for column in some.T)
-    repeated = 1.0 - distinct / len(some)
+    distinct = min(len(np.unique(column)) for column in some)
+    repeated = 1.0 - distinct / some.shape[1]
     if repeated < _REPEATED:
         return []
     return [
@@ -62,7 +62,7 @@ def _ties(name: str, rows: FloatArray) -> list[str]:
 
 
 def _scales(samples: Mapping[str, FloatArray]) -> list[str]:
-    spread = np.concatenate([rows.std(axis=0) for rows in samples.values()])
+    spread = np.concatenate([_some(rows).std(axis=1) for rows in samples.values()])
     spread = spread[spread > 0.0]
     if len(spread) < 2 or spread.max() < _SCALES * spread.min():
         return []
@@ -74,9 +74,10 @@ def _scales(samples: Mapping[str, FloatArray]) -> list[str]:
 
 def _tails(name: str, rows: FloatArray) -> list[str]:
     some = _some(rows)
-    some = some / np.maximum(np.abs(some).max(axis=0), np.finfo(np.float64).tiny)
-    low, high = np.quantile(some, [0.25, 0.75], axis=0)
-    bulk, spread = (high - low) / 1.349, some.std(axis=0)  # equal for a Gaussian column
+    largest = np.abs(some).max(axis=1, keepdims=True)
+    some = some / np.maximum(largest, np.finfo(np.float64).tiny)
+    low, high = np.quantile(some, [0.25, 0.75], axis=1)
+    bulk, spread = (high - low) / 1.349, some.std(axis=1)  # equal for a Gaussian column
     if not ((bulk > 0.0) & (bulk < _BULK * spread)).any():
         return []
     return [
@@ -99,13 +100,13 @@ def _dependence(samples: Mapping[str, FloatArray]) -> list[str]:
 
 def _lag_correlation(rows: FloatArray) -> float:
     """Return the largest correlation of a column with itself one row later; 0 for few rows."""
-    some = rows[:_ROWS]
-    if len(some) < 20:
+    some = np.array(rows[:_ROWS].T, order="C")
+    if some.shape[1] < 20:
         return 0.0
-    some = some - some.mean(axis=0)
-    size = (some**2).sum(axis=0)
+    some -= some.mean(axis=1, keepdims=True)
+    size = (some**2).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        memory = (some[1:] * some[:-1]).sum(axis=0) / size
+        memory = (some[:, 1:] * some[:, :-1]).sum(axis=1) / size
     return float(np.nanmax(np.where(size > 0.0, memory, 0.0)))
 
 

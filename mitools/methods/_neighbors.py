@@ -130,6 +130,11 @@ def psi(counts: IntArray) -> FloatArray:
     return _digammas(1 << largest.bit_length())[counts]
 
 
+def first_psis(n: int) -> FloatArray:
+    """Return digamma of 1, ..., n."""
+    return _digammas(1 << n.bit_length())[1 : n + 1]
+
+
 @lru_cache(maxsize=4)
 def _digammas(size: int) -> FloatArray:
     table = np.full(size, -math.inf)

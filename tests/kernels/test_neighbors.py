@@ -16,7 +16,7 @@ from mitools._kernels import (
 from mitools._kernels import neighbors as ways
 from mitools._kernels.kdtree import grow
 from mitools._kernels.line import bucket_table, count_sorted
-from mitools._kernels.plane import Plane, fill_slabs, kth_in_slabs, slab_size
+from mitools._kernels.plane import Plane, in_slabs, kth_in_slabs, slab_edges, slab_size
 from mitools._kernels.threads import FEWEST, together
 
 
@@ -208,8 +208,9 @@ def test_slabs_look_at_few_pairs(kind):
     n, k = 20_000, 3
     plane = Plane(*np.ascontiguousarray(draw(kind, n, 2, 0).T))
     size = slab_size(n, k)
-    slabs, edges, radius = np.empty((2, n)), np.empty((-(-n // size), 2)), np.empty(n)
-    where = fill_slabs(plane.x.values, plane.y.values, plane.in_x, size, slabs, edges)
+    radius = np.empty(n)
+    slabs, where = in_slabs(plane.x.values, plane.y.values, plane.in_x, size)
+    edges = slab_edges(plane.x.values, size)
     looked = kth_in_slabs(0, len(edges), slabs, where, edges, size, k, radius)
     assert looked < 40 * n
 

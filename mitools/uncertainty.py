@@ -117,7 +117,7 @@ def permutation_test(
     most = checked_count("permutations", permutations)
     enough = most if stop_after is None else checked_count("stop_after", stop_after)
     estimate = mutual_information(x, y, method)
-    x, y = as_samples(x=x, y=y)
+    x, y = as_samples({"x", "y"}, x=x, y=y)  # the question has refused labels it cannot use
     seed = checked_count("seed", seed, least=0)
     together = getattr(method, "mutual_information_of_shuffles", None)
     if together is None:
@@ -359,11 +359,15 @@ def _parts(n: int, count: int, error: Jackknife | Subsets) -> list[IntArray]:
 
 
 def _checked_rows(data: Sequence[Any]) -> list[Any]:
-    """Return data as checked arrays; multi_information's one argument is a list of them."""
+    """Return data as checked arrays; multi_information's one argument is a list of them.
+
+    The question has seen them first, and refused labels where it must.
+    """
     if len(data) == 1 and isinstance(data[0], (list, tuple)) and np.ndim(data[0][0]) > 0:
         named = {f"variables[{i}]": rows for i, rows in enumerate(data[0])}
-        return [list(as_samples(**named))]
-    return list(as_samples(**{f"data[{i}]": rows for i, rows in enumerate(data)}))
+        return [list(as_samples(named, **named))]
+    named = {f"data[{i}]": rows for i, rows in enumerate(data)}
+    return list(as_samples(named, **named))
 
 
 def _flattened(rows: list[Any]) -> list[FloatArray]:

@@ -258,6 +258,77 @@ def test_lists_and_tables_of_variables_are_columns():
     )
 
 
+NAMES = np.array(["low", "middle", "high"])[np.digitize(X, [-0.5, 0.5])]
+CODES = np.unique(NAMES, return_inverse=True)[1]
+DISCRETE = [
+    methods.PlugIn(),
+    methods.MillerMadow(),
+    methods.Grassberger(),
+    methods.ChaoShen(),
+    methods.JamesStein(),
+    methods.NSB(),
+]
+
+
+@pytest.mark.parametrize("method", DISCRETE, ids=repr)
+def test_discrete_methods_take_labels_in_every_question(method):
+    other, bits = np.round(Y).astype(int), pd.Categorical(np.where(Y > 0, "yes", "no"))
+    flags = np.asarray(Y > 0)
+    assert mutual_information(NAMES, other, method) == mutual_information(CODES, other, method)
+    assert entropy(pd.Series(NAMES), method) == entropy(CODES, method)
+    found = conditional_mutual_information(NAMES, other, bits, method)
+    assert found.value == pytest.approx(
+        conditional_mutual_information(CODES, other, flags, method).value, abs=1e-12
+    )
+    assert multi_information([NAMES, bits, other], method).value == pytest.approx(
+        multi_information([CODES, flags, other], method).value, abs=1e-12
+    )
+    assert transfer_entropy(NAMES, bits, method).value == pytest.approx(
+        transfer_entropy(CODES, flags, method).value, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "labels"),
+    [
+        (Ross(), "y"),
+        (Ross(labels="x"), "x"),
+        (Predictive(LogisticRegression()), "y"),
+    ],
+    ids=repr,
+)
+def test_methods_for_labels_take_them_on_that_side_only(method, labels):
+    def ask(label):
+        return mutual_information(*((Y, label) if labels == "y" else (label, Y)), method)
+
+    assert ask(NAMES) == ask(pd.Categorical(NAMES)) == ask(CODES)
+    other = "x" if labels == "y" else "y"
+    with pytest.raises(ValueError, match=f"{other} must hold real numbers here"):
+        mutual_information(NAMES, NAMES, method)
+
+
+@pytest.mark.parametrize(
+    "method", [KSG(), Gaussian(), GaoMixed(), Predictive(LinearRegression()), methods.Binned()]
+)
+def test_methods_for_numbers_refuse_labels(method):
+    with pytest.raises(ValueError, match=r"y must hold real numbers here; .* that takes labels"):
+        mutual_information(X, NAMES, method)
+
+
+def test_pairwise_takes_labels_where_its_method_does():
+    table = pd.DataFrame({"name": NAMES, "sign": pd.Categorical(np.where(X > 0, "+", "-"))})
+    frame = pairwise(table, pd.Series(np.round(Y), name="t"), PlugIn())
+    assert frame.loc["name", "t"] == mutual_information(CODES, np.round(Y), PlugIn()).value
+    assert pairwise(table, method=PlugIn()).loc["sign", "name"] > 0.3
+    assert pairwise([NAMES, NAMES], method=PlugIn()).loc[0, 1] == pytest.approx(
+        entropy(CODES, PlugIn()).value
+    )
+    by_class = pairwise(np.column_stack([X, Y]), NAMES, Ross())
+    assert by_class.loc[0, 0] == pytest.approx(mutual_information(X, CODES, Ross()).value)
+    with pytest.raises(ValueError, match="features must hold real numbers here"):
+        pairwise(table, NAMES, Ross())
+
+
 def test_method_in_the_place_of_targets_is_named():
     with pytest.raises(TypeError, match="targets must be samples; got Gaussian"):
         pairwise(np.random.default_rng(0).standard_normal((50, 2)), Gaussian())

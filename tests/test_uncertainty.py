@@ -12,7 +12,7 @@ from mitools.measures import (
     mutual_information,
     transfer_entropy,
 )
-from mitools.methods import KSG, ExplainedVariance, Gaussian, PlugIn, Predictive
+from mitools.methods import KSG, ExplainedVariance, Gaussian, PlugIn, Predictive, Ross
 from mitools.uncertainty import Jackknife, Subsets, permutation_test, with_error
 
 
@@ -146,6 +146,19 @@ def test_resampling_takes_the_place_of_what_a_method_states():
     assert found.value == stated.value and found.std_error != stated.std_error
     errors = [note for note in found.notes if note.startswith("standard error")]
     assert errors == ["standard error by Jackknife(groups=5, seed=0, ordered=False)"]
+
+
+def test_labels_are_resampled_and_shuffled_as_labels():
+    x, _ = pair(0)
+    words = np.where(x > 0.3, "high", "low")
+    codes = (words == "low").astype(int)
+    for error in (Jackknife(10), Subsets(4)):
+        assert with_error(mutual_information, x, words, method=Ross(), error=error) == with_error(
+            mutual_information, x, codes, method=Ross(), error=error
+        )
+    named = with_error(entropy, words, method=PlugIn())
+    assert named.std_error == with_error(entropy, codes, method=PlugIn()).std_error
+    assert permutation_test(words, words, PlugIn(), permutations=19).p_value == 1 / 20
 
 
 def test_other_questions_and_series():

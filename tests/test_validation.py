@@ -59,7 +59,7 @@ def test_input_is_not_changed():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (np.array(["a", "b"]), "x must hold real numbers; got dtype"),
+        (np.array(["a", "b"]), "x must hold real numbers here; got dtype"),
         (np.array([1, None], dtype=object), "dtype object"),
         (pd.Series([1, None], dtype="Int64"), "1 of 2 rows hold NaN"),
         (np.array([1j, 2j]), "dtype complex128"),
@@ -78,6 +78,68 @@ def test_input_is_not_changed():
 def test_what_cannot_be_measured_is_refused_by_name(given, message):
     with pytest.raises(ValueError, match=message):
         as_samples(x=given)
+
+
+WORDS = ["b", "a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        WORDS,
+        tuple(WORDS),
+        np.array(WORDS),
+        np.array(WORDS, dtype=object),
+        np.array(WORDS).astype("S1"),
+        np.ma.masked_array(WORDS, mask=False),
+        pd.Series(WORDS, index=[9, 8, 7, 6]),
+        pd.Series(WORDS, dtype="string"),
+        pd.Series(WORDS, dtype="category"),
+        pd.Categorical(WORDS),
+        pd.DataFrame({"word": WORDS}),
+        np.array([2, 1, 2, 30], dtype=object),
+    ],
+    ids=lambda given: f"{type(given).__name__}-{getattr(given, 'dtype', '')}",
+)
+def test_labels_become_codes_in_ascending_order(given):
+    (rows,) = as_samples({"x"}, x=given)
+    assert rows.dtype == np.float64
+    np.testing.assert_array_equal(rows, [[1.0], [0.0], [1.0], [2.0]])
+    with pytest.raises(
+        ValueError, match=r"y must hold real numbers here; got dtype .* takes labels"
+    ):
+        as_samples({"x"}, y=given)
+
+
+def test_categories_keep_their_order_and_numbers_stay_numbers():
+    sizes = pd.Categorical(["small", "large", "small"], categories=["small", "middle", "large"])
+    table = pd.DataFrame({"size": sizes, "weight": [1.5, 20.0, 2.5], "sold": [True, False, True]})
+    (rows,) = as_samples({"x"}, x=table)
+    np.testing.assert_array_equal(rows, [[0, 1.5, 1], [2, 20.0, 0], [0, 2.5, 1]])
+    (bits,) = as_samples({"x"}, x=np.array([True, False]))
+    np.testing.assert_array_equal(bits, [[1.0], [0.0]])
+    (pairs,) = as_samples({"x"}, x=[["a", "u"], ["b", "u"]])
+    np.testing.assert_array_equal(pairs, [[0.0, 0.0], [1.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["a", None, "b"], "no missing labels; 1 of 3 rows lack one, the first at row 1"),
+        (["a", float("nan"), "b"], "no missing labels"),
+        (pd.Series(["a", pd.NA], dtype="string"), "no missing labels"),
+        (pd.Categorical(["a", None]), "no missing labels"),
+        (pd.DataFrame({"u": ["a", "b"], "v": [1.0, np.nan]}), "1 of 2 rows hold NaN"),
+        (np.ma.masked_array(["a", "b"], mask=[0, 1]), "nothing masked"),
+        (np.array(["a", 1], dtype=object), "labels that can be ordered"),
+        (np.zeros((2, 2, 2)).astype(str), "real numbers"),
+        (np.array(["2020-01-01"], dtype="datetime64[D]"), "dtype datetime64"),
+        (np.array([], dtype=str), "real numbers|at least one sample"),
+    ],
+)
+def test_labels_that_cannot_be_read_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        as_samples({"x"}, x=given)
 
 
 def test_lengths_must_agree():

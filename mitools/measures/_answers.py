@@ -1,14 +1,28 @@
 """Ask a method, and label what it says."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from mitools._typing import FloatArray, Sense
-from mitools._validation import UnreliableEstimate
+from mitools._validation import UnreliableEstimate, as_samples
 from mitools.methods._cautions import cautions
 from mitools.results import Estimate
+
+
+def checked(method: Any, **arrays: Any) -> tuple[FloatArray, ...]:
+    """Return arrays as samples; labels are fine where the method reads mere symbols."""
+    return as_samples(symbolic_of(method, arrays), **arrays)
+
+
+def symbolic_of(method: Any, names: Iterable[str]) -> frozenset[str]:
+    """Return which of these arguments may hold labels; "x", "y" and "z" are the method's own."""
+    known = getattr(method, "symbolic", frozenset())
+    if isinstance(method, type):  # which lacks its parentheses, as will be said
+        return frozenset()
+    every = known >= {"x", "y", "z"}
+    return frozenset(name for name in names if name in known or every)
 
 
 def answered(

@@ -6,8 +6,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from mitools._typing import FloatArray
-from mitools._validation import as_samples
-from mitools.measures._answers import answered, asked
+from mitools.measures._answers import answered, asked, checked
 from mitools.methods import KSG, KozachenkoLeonenko
 from mitools.methods.questions import (
     ConditionalMutualInformation,
@@ -52,7 +51,7 @@ def entropy(x: ArrayLike, method: Entropy = _DISTANCES) -> Estimate:
     >>> print(entropy([0, 0, 1, 1], PlugIn()))  # truth for a fair coin: log 2 = 0.6931
     H(X) = 0.6931 nats [PlugIn()]
     """
-    (x,) = as_samples(x=x)
+    (x,) = checked(method, x=x)
     return answered("H(X)", "entropy", method, (x,), {"x": x})
 
 
@@ -77,7 +76,8 @@ def mutual_information(
     Raises
     ------
     ValueError
-        If x and y differ in length, or are not finite, numeric, non-empty arrays.
+        If x and y differ in length, or are not finite, numeric, non-empty arrays; labels suit
+        methods for labels.
 
     Warns
     -----
@@ -94,7 +94,7 @@ def mutual_information(
     >>> print(mutual_information(x, y))
     I(X; Y) = 0.5066 nats [KSG(k=3, variant=1, scale='std')]
     """
-    x, y = as_samples(x=x, y=y)
+    x, y = checked(method, x=x, y=y)
     return answered("I(X; Y)", "mutual_information", method, (x, y), {"x": x, "y": y})
 
 
@@ -105,7 +105,7 @@ def local_mutual_information(
 
     Their mean is `mutual_information`. Parameters and errors as there.
     """
-    x, y = as_samples(x=x, y=y)
+    x, y = checked(method, x=x, y=y)
     return asked("local_mutual_information", method)(x, y)
 
 
@@ -147,7 +147,7 @@ def conditional_mutual_information(
     >>> abs(conditional_mutual_information(x, y, z, Gaussian()).value) < 0.002
     True
     """
-    x, y, z = as_samples(x=x, y=y, z=z)
+    x, y, z = checked(method, x=x, y=y, z=z)
     question = "conditional_mutual_information"
     return answered("I(X; Y | Z)", question, method, (x, y, z), {"x": x, "y": y, "z": z})
 
@@ -182,8 +182,8 @@ def multi_information(
             f"variables must hold at least two variables; got {len(variables)}. "
             "Pass them as a list: multi_information([x, y, z])."
         )
-    named = {f"variables[{i}]": rows for i, rows in enumerate(variables)}
-    checked = as_samples(**named)
-    samples = dict(zip(named, checked, strict=True))
-    quantity = f"I({'; '.join(f'X{i}' for i in range(1, len(checked) + 1))})"
-    return answered(quantity, "multi_information", method, (checked,), samples)
+    named = {f"variables[{i}]": variable for i, variable in enumerate(variables)}
+    rows = checked(method, **named)
+    samples = dict(zip(named, rows, strict=True))
+    quantity = f"I({'; '.join(f'X{i}' for i in range(1, len(rows) + 1))})"
+    return answered(quantity, "multi_information", method, (rows,), samples)

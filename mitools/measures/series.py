@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mitools._typing import FloatArray
-from mitools._validation import as_samples, checked_count
-from mitools.measures._answers import answered
+from mitools._validation import checked_count
+from mitools.measures._answers import answered, checked
 from mitools.methods import KSG
 from mitools.methods.questions import ConditionalMutualInformation
 from mitools.results import Estimate
@@ -65,7 +65,7 @@ def transfer_entropy(
     >>> abs(transfer_entropy(target, source, Gaussian()).value) < 0.001
     True
     """
-    s, t = as_samples(source=source, target=target)
+    s, t = checked(method, source=source, target=target)
     own = checked_count("history", history)
     other = own if source_history is None else checked_count("source_history", source_history)
     first = max(own, checked_count("lag", lag) + other - 1)

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from mitools._processes import evaluate_all
 from mitools._typing import FloatArray
 from mitools._validation import as_samples, side_by_side
-from mitools.measures._answers import asked, warn
+from mitools.measures._answers import asked, symbolic_of, warn
 from mitools.methods import KSG
 from mitools.methods._cautions import cautions
 from mitools.methods.questions import MutualInformation
@@ -68,8 +68,14 @@ def pairwise(
     if callable(getattr(targets, "mutual_information", None)):
         raise TypeError(f"targets must be samples; got {targets!r}. Pass it as method=.")
     alone = targets is None
-    features, targets = side_by_side(features), side_by_side(targets)
-    checked = as_samples(features=features, **({} if alone else {"targets": targets}))
+    known = symbolic_of(method, ("x", "y"))
+    labels = {"features": known >= ({"x", "y"} if alone else {"x"}), "targets": "y" in known}
+    features, targets = (
+        side_by_side(given, labels[name])
+        for name, given in (("features", features), ("targets", targets))
+    )
+    given = {"features": features} if alone else {"features": features, "targets": targets}
+    checked = as_samples([name for name in given if labels[name]], **given)
     left, right = checked[0], checked[-1]
     asked("mutual_information", method)
     by_column = getattr(method, "mutual_information_by_column", None)

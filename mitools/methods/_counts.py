@@ -8,6 +8,9 @@ from typing import Protocol
 from mitools._typing import FloatArray, IntArray
 from mitools.methods._symbols import Symbols, joined, symbols
 
+EVERYTHING = frozenset({"x", "y", "z"})
+"""Every argument is a symbol: see `mitools.methods.questions`."""
+
 
 class CountEntropy(Protocol):
     """A method that estimates an entropy from how often each symbol occurred."""

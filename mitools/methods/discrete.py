@@ -27,6 +27,7 @@ class PlugIn:
     """
 
     sense: ClassVar[Sense] = "point"
+    symbolic: ClassVar[frozenset[str]] = _counts.EVERYTHING
 
     def entropy_of_counts(self, counts: IntArray, cells: float) -> float:
         """H in nats, from the counts of the symbols seen."""
@@ -54,6 +55,7 @@ class MillerMadow:
     """
 
     sense: ClassVar[Sense] = "point"
+    symbolic: ClassVar[frozenset[str]] = _counts.EVERYTHING
 
     def entropy_of_counts(self, counts: IntArray, cells: float) -> float:
         """H in nats, from the counts of the symbols seen."""
@@ -91,6 +93,7 @@ class Grassberger:
     """
 
     sense: ClassVar[Sense] = "point"
+    symbolic: ClassVar[frozenset[str]] = _counts.EVERYTHING
     year: Literal[2003, 1988] = 2003
     sampling: Literal["multinomial", "poisson"] = "multinomial"
 
@@ -131,6 +134,7 @@ class ChaoShen:
     """
 
     sense: ClassVar[Sense] = "point"
+    symbolic: ClassVar[frozenset[str]] = _counts.EVERYTHING
 
     def entropy_of_counts(self, counts: IntArray, cells: float) -> float:
         """H in nats, from the counts of the symbols seen."""
@@ -171,6 +175,7 @@ class JamesStein:
     """
 
     sense: ClassVar[Sense] = "point"
+    symbolic: ClassVar[frozenset[str]] = _counts.EVERYTHING
     symbols: int | None = None
 
     def __post_init__(self) -> None:

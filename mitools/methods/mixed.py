@@ -52,6 +52,11 @@ class Ross:
         checked_choice("labels", self.labels, ("y", "x"))
         checked_scale(self.scale)
 
+    @property
+    def symbolic(self) -> frozenset[str]:
+        """Which argument may hold labels of any kind."""
+        return frozenset({self.labels})
+
     def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
         """I(X; Y) in nats."""
         points, labels = (x, y) if self.labels == "y" else (y, x)

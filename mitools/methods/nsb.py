@@ -33,6 +33,7 @@ class NSB:
     """
 
     sense: ClassVar[Sense] = "point"
+    symbolic: ClassVar[frozenset[str]] = _counts.EVERYTHING
     symbols: int | None = None
 
     def __post_init__(self) -> None:

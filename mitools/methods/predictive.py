@@ -108,6 +108,11 @@ class Predictive:
     def __hash__(self) -> int:
         return hash(repr(self))
 
+    @property
+    def symbolic(self) -> frozenset[str]:
+        """Which argument may hold labels of any kind."""
+        return frozenset({"y"}) if self._classifies else frozenset()
+
     def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
         """Lower bound on I(X; Y) in nats."""
         return float(np.mean(self.local_mutual_information(x, y)))

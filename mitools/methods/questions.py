@@ -3,6 +3,10 @@
 Optional class attributes refine how answers are labelled: ``sense`` ("point" unless it says
 otherwise), ``conditional_sense``, and ``cautions``, the names of the checks to make on the data.
 
+``symbolic`` names the arguments, of "x", "y" and "z", of which the method only asks which values
+are equal: these may be given as strings or categories. Series, and lists of variables, may be if
+all three are.
+
 A method that knows how sure its answer is answers ``mutual_information_with_error(x, y)`` too, or
 another question's name with that ending, by a `WithError`.
 """

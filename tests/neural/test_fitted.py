@@ -292,6 +292,16 @@ def test_labels_are_forecast():
     assert single.value == 0.0
 
 
+def test_labels_may_be_words():
+    x, _ = pair(0.5, 1, 100, 0)
+    method = NeuralPredictive("categorical", fitting=BRIEF)
+    codes = (x[:, 0] > 0).astype(int)
+    words = np.array(["no", "yes"])[codes]
+    assert mutual_information(x, words, method) == mutual_information(x, codes, method)
+    with pytest.raises(ValueError, match="real numbers here"):
+        mutual_information(x, words, BRIEFLY[5])
+
+
 def test_rare_labels_that_nothing_tells_are_worth_nothing():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((600, 1)), (rng.random((600, 1)) < 0.1).astype(float)

@@ -216,6 +216,9 @@ def check_scale(law, rng):
 def check_von_mises(law, rng):
     x, y = law.draw(40_000, rng)
     assert min(x.min(), y.min()) >= 0 and max(x.max(), y.max()) < 2 * math.pi
+    apart = np.mod(y - x + math.pi, 2 * math.pi).ravel() - math.pi
+    assert stats.kstest(apart, stats.vonmises(law.kappa).cdf).pvalue > 1e-4
+    assert stats.kstest(y.ravel() / (2 * math.pi), "uniform").pvalue > 1e-4
     agrees(law, stats.vonmises(law.kappa).logpdf(y - x).ravel() + math.log(2 * math.pi))
     equals(law, math.log(2 * math.pi) - stats.vonmises(law.kappa).entropy(), within=1e-6)
 

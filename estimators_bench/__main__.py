@@ -42,7 +42,7 @@ class Suite:
     only_fast: bool
 
 
-QUICK = Suite((1_000,), (16,), seeds=3, timeout=30.0, only_fast=True)
+QUICK = Suite((1_000,), (16,), seeds=3, timeout=15.0, only_fast=True)
 FULL = Suite((100, 1_000, 10_000), (16, 64), seeds=5, timeout=300.0, only_fast=False)
 
 
@@ -77,7 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_choice(run)
     run.add_argument("--out", type=Path, default=Path("bench-results"), metavar="FOLDER")
     run.add_argument("--jobs", type=int, help="processes, of one thread each (one a core)")
-    run.add_argument("--timeout", type=float, metavar="SECONDS", help="for a unit (30; full: 300)")
+    run.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="for a unit (15 with fast methods only; else 300)",
+    )
     run.add_argument("--memory", type=float, default=4.0, metavar="GB", help="for a process (4)")
     run.add_argument("--retry", action="store_true", help="what timed out or was killed, again")
     run.add_argument("--fresh", action="store_true", help="forget what --out holds")
@@ -139,16 +144,17 @@ def _run(options: argparse.Namespace) -> int:
         methods = chosen(options.methods, methods, "methods")
     elif suite.only_fast:
         methods = {name: method for name, method in methods.items() if method.fast}
+    timeout = (QUICK if all(method.fast for method in methods.values()) else FULL).timeout
     try:
         found = run(
             tasks.values(),
             methods.values(),
             options.sizes or suite.sizes,
-            options.seeds or suite.seeds,
+            suite.seeds if options.seeds is None else options.seeds,
             prunings=options.prunings or suite.prunings,
             out=options.out,
             jobs=options.jobs,
-            timeout=options.timeout or suite.timeout,
+            timeout=timeout if options.timeout is None else options.timeout,
             memory=options.memory * 1e9,
             files=options.files,
             retry=options.retry,

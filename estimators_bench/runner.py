@@ -103,11 +103,18 @@ def run(
         tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
     )
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out
-        journal = stack.enter_context(Journal(Path(folder), fresh))
-        paths = tuple(Path(file).resolve() for file in files)
-        log = journal.folder.resolve() / LOG
-        crew = Crew(jobs or joblib.cpu_count(), log, timeout, memory, paths)
+        kept = stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out
+        folder = Path(kept).resolve()
+        crew = Crew(
+            joblib.cpu_count() if jobs is None else jobs,
+            folder / LOG,
+            timeout,
+            memory,
+            tuple(Path(file).resolve() for file in files),
+        )
+        journal = stack.enter_context(Journal(folder, fresh))
+        if fresh:
+            crew.log.unlink(missing_ok=True)
         about = _about(plan, crew)
         write(journal.folder / ABOUT, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
         expected = {unit.key: planned(unit, about["setting"]) for unit in plan}

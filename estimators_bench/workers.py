@@ -12,7 +12,6 @@ import threading
 import time
 import traceback
 import types
-import warnings
 import zlib
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -27,8 +26,8 @@ from estimators_bench.costs import Meter
 from estimators_bench.plan import Key, Unit, load_file
 from estimators_bench.records import Row, plain, without_addresses
 
-# One thread each, or numbers and times would depend on how many workers there are; and one order
-# of sets.
+# One thread each, or numbers and times would depend on how many workers there are; one order of
+# sets; and no warnings from entrants, or about what those that are killed leave behind.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -36,6 +35,7 @@ _ENVIRONMENT = {
     "VECLIB_MAXIMUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
+    "PYTHONWARNINGS": "ignore",
 }
 _LONGEST = 300  # characters of a message
 _STARTUP = 300.0  # seconds until a worker must be ready: imports, on a busy disk
@@ -64,6 +64,15 @@ class Crew:
     seconds: float = 60.0
     memory: float = 4e9
     files: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("jobs", self.jobs),
+            ("timeout", self.seconds),
+            ("memory", self.memory),
+        ):
+            if not value > 0:
+                raise ValueError(f"{name} must be positive; got {value}.")
 
 
 @dataclass(frozen=True)
@@ -254,7 +263,6 @@ def _serve(pipe: connection.Connection, crew: Crew) -> None:
     for stream in (1, 2):  # what entrants print belongs neither to the table nor to the bar
         os.dup2(descriptor, stream)
     _limit(crew.memory)
-    warnings.simplefilter("ignore")
     for path in crew.files:
         load_file(path)
     pipe.send(None)

@@ -97,6 +97,7 @@ def test_list(capsys):
         (["--methods", "men"], "Did you mean 'mean'"),
         (["--with", "absent.py"], "must name a Python file"),
         (["-n", "0"], "sizes must be"),
+        (["--seeds", "0"], "a size and a seed"),
         (["report", "absent"], "records.jsonl"),
     ],
 )

@@ -16,6 +16,7 @@ import estimators_bench
 from estimators_bench.plan import chosen, load_file, units
 from estimators_bench.progress import TimeLeft, spoken
 from estimators_bench.records import COSTS, RECORDS
+from estimators_bench.workers import Crew
 
 HERE = Path(__file__).resolve().parent
 
@@ -212,6 +213,7 @@ def test_names_families_and_patterns_choose(wanted, names):
         (lambda: units(TASKS, [Mean()], [0], [1], [0]), "sizes must be distinct"),
         (lambda: units(TASKS, [Mean()], [1], [1], [2, 2]), "seeds must be distinct"),
         (lambda: units([MASKS], faulty("nan"), [1], [1], [0]), "at least one of the tasks"),
+        (lambda: Crew(0, Path("log")), "jobs must be positive"),
         (lambda: load_file("absent.py"), "must name a Python file"),
     ],
 )

@@ -1,0 +1,198 @@
+"""A learned log density ratio: perceptrons of x and of y that correct an elliptical copula's."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from mitools._typing import FloatArray, IntArray
+from mitools.methods._elliptical import Elliptical, agreement
+
+Float32 = NDArray[np.float32]
+
+_CANONICAL = 8  # canonical coordinates that are corrected
+_MORE = 8  # products of functions of x and of y that are added
+_WIDTH = 64
+_DEPTH = 2
+_SMOOTH = 0.5  # of the usual size of weights at the start: wild functions are learned late
+_BATCH = 256
+_RATE = 6e-3
+_SLOPE = 0.3  # of a canonical pair, at least, so that it can be moved
+
+
+class Perceptron:
+    """A tanh network beside a linear map, with its gradient written out."""
+
+    def __init__(self, inputs: int, outputs: int, rng: Generator) -> None:
+        sizes = (inputs, *[_WIDTH] * _DEPTH)
+        self.layers: list[Float32] = []
+        for before, after in zip(sizes, sizes[1:], strict=False):
+            self.layers.append(_normal((before, after), _SMOOTH / math.sqrt(before), rng))
+            self.layers.append(np.zeros(after, np.float32))
+        self.last = np.zeros((_WIDTH, outputs), np.float32)
+        self.level = np.zeros(outputs, np.float32)
+        self.linear = np.zeros((inputs, outputs), np.float32)
+
+    @property
+    def parameters(self) -> list[Float32]:
+        return [*self.layers, self.last, self.level, self.linear]
+
+    def __call__(self, rows: Float32) -> Float32:
+        return self.forward(rows)[-1]
+
+    def forward(self, rows: Float32) -> list[Float32]:
+        """Return the inputs, the hidden layers and the outputs."""
+        states = [rows]
+        for weights, level in zip(self.layers[::2], self.layers[1::2], strict=True):
+            states.append(np.tanh(states[-1] @ weights + level))
+        return [*states, states[-1] @ self.last + self.level + rows @ self.linear]
+
+    def backward(self, states: list[Float32], slope: Float32) -> list[Float32]:
+        """Return the gradients of the parameters, given that of the outputs."""
+        found = [states[0].T @ slope, slope.sum(axis=0), states[-2].T @ slope]
+        upper = slope @ self.last.T
+        for weights, above, below in zip(
+            self.layers[-2::-2],
+            states[-2:0:-1],
+            states[-3::-1],
+            strict=True,
+        ):
+            upper = upper * (1.0 - above**2)
+            found += [upper.sum(axis=0), below.T @ upper]
+            upper = upper @ weights.T
+        return found[::-1]
+
+
+def _normal(shape: tuple[int, int], size: float, rng: Generator) -> Float32:
+    return (size * rng.standard_normal(shape)).astype(np.float32)
+
+
+class Critic:
+    """The copula's ratio with each canonical coordinate moved, plus products, plus levels.
+
+    With a, b canonical coordinates, w their weights in the copula's ratio, and f, g, u, v learned::
+
+        ratio(x, y) = copula(x, y) + (a + f(x)) w (b + g(y)) - a w b + f'(x) g'(y) + u(x) + v(y)
+
+    At first it is the copula's.
+    """
+
+    def __init__(self, copula: Elliptical, rng: Generator) -> None:
+        self.copula = copula
+        self.left = copula.left.astype(np.float32)
+        self.right = copula.right.astype(np.float32)
+        k = self.k = min(_CANONICAL, len(copula.rho))
+        slopes = copula.rho[:k] / (1.0 - copula.rho[:k] ** 2)
+        self.slopes = np.maximum(slopes, _SLOPE).astype(np.float32)
+        outputs = k + _MORE + 1
+        self.f = Perceptron(self.left.shape[1], outputs, rng)
+        self.g = Perceptron(self.right.shape[1], outputs, rng)
+        for net in (self.f,):
+            net.last[:, k:-1] = _normal((_WIDTH, _MORE), 0.3 / math.sqrt(_WIDTH), rng)
+
+    def factors(self, i: IntArray, j: IntArray, f: Float32, g: Float32) -> tuple[Float32, Float32]:
+        """Return what is multiplied: of x and of y, given the outputs of their networks."""
+        k, a, b = self.k, self.left[i, : self.k], self.right[j, : self.k]
+        of_x = np.hstack(((a + f[:, :k]) * self.slopes, a * self.slopes, f[:, k:-1]))
+        return of_x, np.hstack((b + g[:, :k], -b, g[:, k:-1]))
+
+    def gradient(self, rows: IntArray) -> list[Float32]:
+        """Return the gradient of minus the agreement of a batch."""
+        f, g = self.f.forward(self.left[rows]), self.g.forward(self.right[rows])
+        of_x, of_y = self.factors(rows, rows, f[-1], g[-1])
+        ratios = self.copula.matrix(rows, rows).astype(np.float32) + of_x @ of_y.T
+        ratios += f[-1][:, -1:] + g[-1][:, -1]
+        slope = _slope(ratios)
+        by_x, by_y = slope @ of_y, slope.T @ of_x
+        k = self.k
+        down_x = np.hstack((by_x[:, :k] * self.slopes, by_x[:, 2 * k :], slope.sum(1)[:, None]))
+        down_y = np.hstack((by_y[:, :k], by_y[:, 2 * k :], slope.sum(0)[:, None]))
+        return self.f.backward(f, down_x) + self.g.backward(g, down_y)
+
+    @property
+    def parameters(self) -> list[Float32]:
+        return self.f.parameters + self.g.parameters
+
+    def learned(self) -> "Learned":
+        """Return the ratio at all samples, as it is now."""
+        every = np.arange(len(self.left))
+        f, g = self.f(self.left), self.g(self.right)
+        of_x, of_y = self.factors(every, every, f, g)
+        return Learned(self.copula, of_x, of_y, f[:, -1].copy(), g[:, -1].copy())
+
+
+def _slope(ratios: Float32) -> Float32:
+    """Return the derivative of minus the mean `agreement` by the ratios."""
+    weights = np.exp(ratios - ratios.max())
+    tiny = np.float32(np.finfo(np.float32).tiny)
+    rows = np.maximum(weights.sum(axis=1, keepdims=True), tiny)
+    columns = np.maximum(weights.sum(axis=0, keepdims=True), tiny)
+    slope = weights * (np.float32(0.5) / rows + np.float32(0.5) / columns)
+    slope[np.diag_indices(len(slope))] -= 1.0
+    return slope / np.float32(len(slope))
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A critic's ratio at the samples."""
+
+    copula: Elliptical
+    of_x: Float32
+    of_y: Float32
+    level_x: Float32
+    level_y: Float32
+
+    def pairs(self, i: IntArray, j: IntArray) -> FloatArray:
+        """Return the log density ratio of x_i and y_j, shape (m,), for m of either."""
+        more = np.einsum("mk,mk->m", self.of_x[i], self.of_y[j])
+        return self.copula.pairs(i, j) + more + self.level_x[i] + self.level_y[j]
+
+    def matrix(self, i: IntArray, j: IntArray) -> FloatArray:
+        """Return the log density ratio of every x_i and every y_j, shape (len(i), len(j))."""
+        more = self.of_x[i] @ self.of_y[j].T + self.level_x[i][:, None] + self.level_y[j]
+        return self.copula.matrix(i, j) + more
+
+
+class Course:
+    """Adam with a rate that rises, and then falls to 0 over so many steps."""
+
+    def __init__(self, critic: Critic, rows: IntArray, steps: int, rng: Generator) -> None:
+        self.critic, self.rows, self.steps, self.rng = critic, rows, steps, rng
+        self.done = 0
+        self.order = rng.permutation(rows)
+        self.first = [np.zeros_like(p) for p in critic.parameters]
+        self.second = [np.zeros_like(p) for p in critic.parameters]
+
+    def run(self, steps: int) -> None:
+        """Take so many steps."""
+        for _ in range(min(steps, self.steps - self.done)):
+            self.done += 1
+            self._step(self.critic.gradient(self._batch()))
+
+    def _batch(self) -> IntArray:
+        size = min(_BATCH, len(self.rows))
+        if len(self.order) < size:
+            self.order = self.rng.permutation(self.rows)
+        batch, self.order = self.order[:size], self.order[size:]
+        return batch
+
+    def _step(self, gradient: list[Float32]) -> None:
+        size = math.sqrt(sum(float((g**2).sum()) for g in gradient))
+        shorter = np.float32(1.0 / max(size, 1.0))
+        falling = (1.0 + math.cos(math.pi * self.done / self.steps)) / 2
+        rate = _RATE * min(1.0, self.done / 50) * falling
+        rate *= math.sqrt(1.0 - 0.99**self.done) / (1.0 - 0.9**self.done)
+        places = zip(self.critic.parameters, gradient, self.first, self.second, strict=True)
+        for parameter, slope, first, second in places:
+            slope = slope * shorter
+            first += np.float32(0.1) * (slope - first)
+            second += np.float32(0.01) * (slope**2 - second)
+            parameter -= np.float32(rate) * first / (np.sqrt(second) + np.float32(1e-8))
+
+
+def score(ratio: Learned | Elliptical, rows: IntArray, rivals: int = 1_000) -> FloatArray:
+    """Return the agreement of samples with so many rivals each, in blocks."""
+    blocks = np.array_split(rows, max(1, round(len(rows) / rivals)))
+    return np.concatenate([agreement(ratio.matrix(block, block)) for block in blocks])

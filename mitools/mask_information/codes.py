@@ -122,17 +122,7 @@ def independent_code(masks: BoolArray, sizes: Sequence[int] | None = None) -> Co
     Design: leave-one-out plug-in codes bound the entropy because E[-log q(m)] >= H(m) for every q
     that is independent of m (Gibbs' inequality).
     """
-    masks = np.asarray(masks)
-    if masks.ndim != 2 or masks.dtype != np.bool_ or len(masks) < 3:
-        raise ValueError(
-            "masks must be a boolean array of shape (data sets, weights) with at least 3 rows; got "
-            f"dtype {masks.dtype} and shape {masks.shape}. Stack Mask.flat() of each re-pruning."
-        )
-    sizes = [masks.shape[1]] if sizes is None else list(sizes)
-    if sum(sizes) != masks.shape[1]:
-        raise ValueError(
-            f"sizes must sum to the {masks.shape[1]} weights of a mask; got a sum of {sum(sizes)}."
-        )
+    masks, sizes = checked_masks(masks, sizes)
     lengths = np.zeros(len(masks))
     entropy = 0.0
     start = 0
@@ -144,6 +134,33 @@ def independent_code(masks: BoolArray, sizes: Sequence[int] | None = None) -> Co
         start += size
     distinct = len({row.tobytes() for row in _packed(masks)})
     return CodeLengths(tuple(float(length) for length in lengths), entropy, distinct)
+
+
+def checked_masks(
+    masks: BoolArray, sizes: Sequence[int] | None, kept: int | None = None
+) -> tuple[BoolArray, tuple[int, ...]]:
+    """Return masks and the sizes of their layers, or raise ValueError as `independent_code`.
+
+    With `kept`, every mask must have as many ones.
+    """
+    masks = np.asarray(masks)
+    if masks.ndim != 2 or masks.dtype != np.bool_ or len(masks) < 3:
+        raise ValueError(
+            "masks must be a boolean array of shape (data sets, weights) with at least 3 rows; got "
+            f"dtype {masks.dtype} and shape {masks.shape}. Stack Mask.flat() of each re-pruning."
+        )
+    sizes = (masks.shape[1],) if sizes is None else tuple(sizes)
+    if sum(sizes) != masks.shape[1]:
+        raise ValueError(
+            f"sizes must sum to the {masks.shape[1]} weights of a mask; got a sum of {sum(sizes)}."
+        )
+    counts = {int(np.count_nonzero(row)) for row in masks} if kept is not None else set()
+    if counts - {kept}:
+        raise ValueError(
+            f"kept must be the number of ones in every mask; got {kept} for masks with "
+            f"{min(counts)} to {max(counts)}. Leave it out where the number may vary."
+        )
+    return masks, sizes
 
 
 def _layer_code(masks: BoolArray) -> tuple[FloatArray, float]:

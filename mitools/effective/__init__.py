@@ -3,6 +3,7 @@
 from mitools.effective.decoding import GeneralisationGap, LabelNoiseDecoding
 from mitools.effective.evidence import Counting, Evidence, LabelEntropy, MaskInformation
 from mitools.effective.parameters import peff
+from mitools.effective.prequential import PrequentialDecoding, ScoreDecoding, TangentDecoding
 from mitools.effective.resampled import ResampledMasks
 
 __all__ = [
@@ -12,6 +13,9 @@ __all__ = [
     "LabelEntropy",
     "LabelNoiseDecoding",
     "MaskInformation",
+    "PrequentialDecoding",
     "ResampledMasks",
+    "ScoreDecoding",
+    "TangentDecoding",
     "peff",
 ]

@@ -1,13 +1,15 @@
 """Lower bounds from one mask: what the network can say about the data through its mask alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.stats import binomtest, chi2
 from torch import nn
 
-from mitools._typing import FloatArray
+from mitools._typing import FloatArray, IntArray
 from mitools.data import AdditiveNoise, Samples, as_batches
 from mitools.effective.evidence import Evidence
 from mitools.mask_information import decoded_classes, decoded_values, generalisation_gap
@@ -35,37 +37,13 @@ class LabelNoiseDecoding:
 
     def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:
         """Return one lower bound; ValueError where the data do not know their noise."""
-        samples = evidence.samples
-        if samples is None or not knows_noise(samples):
-            raise ValueError(
-                "loader must know its label noise for LabelNoiseDecoding; its data keep no clean "
-                "targets. Add noise with SymmetricFlips(rate).apply(samples, seed) or "
-                "AdditiveNoise(std).apply(samples, seed), prune on that, and pass it here."
-            )
+        samples = noisy_samples(evidence, type(self).__name__)
         return (self.decode(evidence.model, evidence.mask, samples, evidence.confidence),)
 
     def decode(self, model: nn.Module, mask: Mask, samples: Samples, confidence: float) -> Estimate:
         """Bound the information of one mask by decoding the label noise that samples know."""
-        noise, clean = samples.noise, samples.clean
-        assert noise is not None and clean is not None  # callers ask knows_noise first
-        _check_plausible(samples)
         outputs = masked_outputs(model, mask, samples, self.batch_size)
-        if isinstance(noise, AdditiveNoise):
-            residuals = (samples.targets - clean).double().cpu().numpy().reshape(len(samples), -1)
-            _require_columns(outputs, residuals.shape[1], "targets")
-            return decoded_values(outputs, residuals, noise.std, repr(self), confidence)
-        classes = samples.classes or int(samples.targets.max()) + 1
-        outputs = class_scores(outputs, classes)
-        every = torch.arange(classes, device=clean.device)
-        log_prior = np.stack(
-            [
-                noise.log_prob(label.expand(len(clean)), clean, classes).cpu().numpy()
-                for label in every
-            ],
-            axis=1,
-        )
-        targets = samples.targets.cpu().numpy()
-        return decoded_classes(outputs, targets, log_prior, repr(self), confidence)
+        return decoded(outputs, samples, repr(self), confidence)
 
 
 @dataclass(frozen=True)
@@ -120,6 +98,79 @@ class GeneralisationGap:
 def knows_noise(samples: Samples) -> bool:
     """Return whether samples keep their clean targets and the law of their noise."""
     return samples.noise is not None and samples.clean is not None
+
+
+def noisy_samples(evidence: Evidence, decoder: str) -> Samples:
+    """Return the data of the evidence, which must know their label noise."""
+    samples = evidence.samples
+    if samples is None or not knows_noise(samples):
+        raise ValueError(
+            f"loader must know its label noise for {decoder}; its data keep no clean targets. Add "
+            "noise with SymmetricFlips(rate).apply(samples, seed) or AdditiveNoise(std).apply("
+            "samples, seed), prune on that, and pass it here."
+        )
+    return samples
+
+
+@dataclass(frozen=True)
+class KnownLabels:
+    """Noisy classes, and the law that drew them.
+
+    Parameters
+    ----------
+    targets : int array, shape (n,)
+    log_prior : float array, shape (n, c)
+    """
+
+    targets: IntArray
+    log_prior: FloatArray
+
+
+@dataclass(frozen=True)
+class KnownResiduals:
+    """Gaussian noise in units of its standard deviation, shape (n, t); and that deviation."""
+
+    noise: FloatArray
+    std: float
+
+
+def noise_in(samples: Samples) -> KnownLabels | KnownResiduals:
+    """Return the noise that samples keep; ValueError if their law cannot have drawn it."""
+    noise, clean = samples.noise, samples.clean
+    assert noise is not None and clean is not None  # callers ask knows_noise first
+    _check_plausible(samples)
+    if isinstance(noise, AdditiveNoise):
+        residuals = (samples.targets - clean).double().cpu().numpy().reshape(len(samples), -1)
+        return KnownResiduals(residuals / noise.std, noise.std)
+    classes = samples.classes or int(samples.targets.max()) + 1
+    log_prior = np.stack(
+        [
+            noise.log_prob(label.expand(len(clean)), clean, classes).cpu().numpy()
+            for label in torch.arange(classes, device=clean.device)
+        ],
+        axis=1,
+    )
+    return KnownLabels(samples.targets.cpu().numpy(), log_prior)
+
+
+def decoded(
+    outputs: FloatArray,
+    samples: Samples,
+    method: str,
+    confidence: float,
+    sequential: Sequence[Any] = (),
+) -> Estimate:
+    """Bound the information of a mask by what its outputs, and more, predict of the noise."""
+    known = noise_in(samples)
+    if isinstance(known, KnownResiduals):
+        _require_columns(outputs, known.noise.shape[1], "targets")
+        return decoded_values(
+            outputs, known.noise * known.std, known.std, method, confidence, sequential=sequential
+        )
+    outputs = class_scores(outputs, known.log_prior.shape[1])
+    return decoded_classes(
+        outputs, known.targets, known.log_prior, method, confidence, sequential=sequential
+    )
 
 
 def _check_plausible(samples: Samples) -> None:

@@ -17,12 +17,14 @@ from mitools.effective.evidence import (
     remembered_pruner,
     untouched_weights,
 )
+from mitools.effective.prequential import ScoreDecoding, TangentDecoding
 from mitools.effective.resampled import ResampledMasks
 from mitools.mask_information import DATA, NOISE
 from mitools.models import check_finite, prunable
 from mitools.pruning import Mask
 from mitools.results import EffectiveParameters, Estimate, LayerCount
 
+_LINEARISED = 1 << 27  # weights times points up to which a network is linearised unasked
 _TRACED = 1 << 24  # weights up to which paths are traced: above, tracing needs too much memory
 
 
@@ -260,7 +262,11 @@ def _affordable(evidence: Evidence) -> list[MaskInformation]:
     if samples is None:
         return chosen
     if knows_noise(samples):
-        chosen.append(LabelNoiseDecoding())
+        decoder = TangentDecoding()
+        cost = evidence.mask.size * min(len(samples), decoder.points)
+        chosen.append(decoder if cost <= _LINEARISED else LabelNoiseDecoding())
+        if evidence.original and ScoreDecoding.suits(evidence.mask) and samples.classes:
+            chosen.append(ScoreDecoding())
     if heldout is not None and not samples.targets.is_floating_point():
         chosen.append(GeneralisationGap())
     if evidence.original and _inexpensive(evidence.mask):

@@ -14,15 +14,28 @@ from mitools.mask_information.decoders import (
     decoded_values,
     generalisation_gap,
 )
+from mitools.mask_information.limits import betting_limit, certified_limit
 from mitools.mask_information.quantities import DATA, NOISE
+from mitools.mask_information.sequential import (
+    regressed_classes,
+    regressed_values,
+    threshold_scores,
+)
+from mitools.mask_information.shared import shared_code
 
 __all__ = [
     "DATA",
     "NOISE",
     "CodeLengths",
+    "betting_limit",
+    "certified_limit",
     "counting",
     "decoded_classes",
     "decoded_values",
     "generalisation_gap",
     "independent_code",
+    "regressed_classes",
+    "regressed_values",
+    "shared_code",
+    "threshold_scores",
 ]

@@ -1,25 +1,33 @@
 """From below: what a mask lets one predict of the label noise, and its generalisation gap."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import logsumexp
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from mitools._typing import FloatArray, IntArray
-from mitools.mask_information.quantities import DATA, NOISE, THIS_MASK
+from mitools.mask_information.quantities import DATA, NOISE, THIS_MASK, THIS_MASK_AND_ON_AVERAGE
 from mitools.results import Estimate
 
 _STRENGTHS = np.concatenate([np.geomspace(1 / 32, 16, 19), -np.geomspace(1 / 16, 4, 7)])
 _CORRELATIONS = np.concatenate(
     [np.tanh(np.geomspace(0.01, 2.5, 19)), -np.tanh(np.geomspace(0.05, 1, 7))]
 )
+_SEQUENTIAL_STRENGTHS = np.geomspace(1 / 32, 4, 15)
 _SILENT = 0.5
 """Prior weight of "the mask says nothing": an estimate can fall below 0 by log 2 at most."""
 
 
 def decoded_classes(
-    outputs: FloatArray, targets: IntArray, log_prior: FloatArray, method: str, confidence: float
+    outputs: FloatArray,
+    targets: IntArray,
+    log_prior: FloatArray,
+    method: str,
+    confidence: float,
+    *,
+    sequential: Sequence[FloatArray] = (),
 ) -> Estimate:
     """Bound I(mask; label noise) from below by decoding noisy classes from a network's outputs.
 
@@ -31,11 +39,13 @@ def decoded_classes(
         value = log Σ_β w_β Π_i q_β(y_i | x_i) - log Π_i p(y_i | clean_i)
 
     is that of one fixed predictor of the noise given mask and inputs. Its mean over data sets is at
-    most I(mask; noise | inputs, init) (Barber and Agakov 2003). And since the ratio has mean 1
-    for a silent mask, ``value`` exceeds *this* mask's information, -log P(mask), by ``log(1/α)``
-    with probability at most α (Markov): that is the interval. No independence, normality or large
-    sample is assumed in it; but where masks differ much in their own information, of which I is
-    the mean, it is no interval for I.
+    most I(mask; noise | inputs, init) (Barber and Agakov 2003).
+
+    The limit is the lower of two. Since the ratio has mean 1 for a silent mask, ``value`` exceeds
+    *this* mask's information, -log P(mask), by ``log(1/α)`` with probability at most α (Markov):
+    no independence, normality or large sample is assumed. But I is the mean of that over data
+    sets; so the limit also stays a normal quantile of standard errors below, as if gains of
+    different points were independent, which is an approximation.
 
     Parameters
     ----------
@@ -49,6 +59,8 @@ def decoded_classes(
         Name of the method, for the answer.
     confidence : float
         1 - α, in (0, 1).
+    sequential : sequence of float arrays, shape (n, c)
+        More scores to mix in, at their own scale; row i may depend on targets before the i-th.
 
     Returns
     -------
@@ -68,11 +80,21 @@ def decoded_classes(
         for strength in _STRENGTHS:
             tilted = log_prior + strength * scores
             ratios.append(tilted[rows, targets] - logsumexp(tilted, axis=1) - chosen)
+    for scores in sequential:  # not standardised: that would let the future into the past
+        for strength in _SEQUENTIAL_STRENGTHS:
+            tilted = log_prior + strength * scores
+            ratios.append(tilted[rows, targets] - logsumexp(tilted, axis=1) - chosen)
     return _mixed(np.array(ratios), method, confidence)
 
 
 def decoded_values(
-    outputs: FloatArray, residuals: FloatArray, std: float, method: str, confidence: float
+    outputs: FloatArray,
+    residuals: FloatArray,
+    std: float,
+    method: str,
+    confidence: float,
+    *,
+    sequential: Sequence[tuple[FloatArray, FloatArray]] = (),
 ) -> Estimate:
     """Bound I(mask; label noise) from below by decoding Gaussian noise from a network's outputs.
 
@@ -87,6 +109,9 @@ def decoded_values(
         σ, the standard deviation of the noise; positive.
     method, confidence
         As in `decoded_classes`.
+    sequential : sequence of (mean, variance)
+        More normal laws to mix in, for the noise in units of σ: shapes (n, t) and (n, 1); row i may
+        depend on the noise of rows before the i-th.
     """
     noise = residuals / std
     scores = _unit(outputs - outputs.mean(axis=0))
@@ -94,6 +119,9 @@ def decoded_values(
     for rho in _CORRELATIONS if scores.any() else ():
         spread = 1.0 - rho**2
         gain = 0.5 * (noise**2 - (noise - rho * scores) ** 2 / spread - math.log(spread))
+        ratios.append(gain.sum(axis=1))
+    for mean, variance in sequential:
+        gain = 0.5 * (noise**2 - (noise - mean) ** 2 / variance - np.log(variance))
         ratios.append(gain.sum(axis=1))
     # The residuals' own law is N(0, σ²) whatever the outputs: a silent mask has ratio 1 on average.
     return _mixed(np.array(ratios), method, confidence)
@@ -118,8 +146,9 @@ def _mixed(ratios: FloatArray, method: str, confidence: float) -> Estimate:
     value = float(np.logaddexp.reduce(totals + log_weights))
     best = ratios[int(np.argmax(totals + log_weights))]
     error = float(np.std(best)) * math.sqrt(best.size)
-    low = value - math.log(1.0 / (1.0 - confidence))
-    note = (THIS_MASK,)
+    markov = -math.log(1.0 - confidence)
+    low = value - max(markov, float(norm.ppf(confidence)) * error)
+    note = (THIS_MASK_AND_ON_AVERAGE,)
     return Estimate(value, method, "lower", NOISE, error, (low, math.inf), confidence, note)
 
 

@@ -180,7 +180,7 @@ def _take(first, last, values, index, out):
 def taken(values: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Return ``values[index]``, for indices known to be within bounds."""
     out = np.empty(len(index), values.dtype)
-    over_ranges(_take, len(index), len(index), values, index, out)
+    over_ranges(_take, len(index), len(index) // 16, values, index, out)
     return out
 
 

@@ -265,7 +265,7 @@ class Plane:
         slabs, where = in_slabs(self.x.values, self.y.values, self.in_x, size)
         edges = slab_edges(self.x.values, size)
         radius = np.empty(n)
-        over_ranges(kth_in_slabs, len(edges), n, slabs, where, edges, size, k, radius)
+        over_ranges(kth_in_slabs, len(edges), 2 * n, slabs, where, edges, size, k, radius)
         return radius
 
     def _crowded(self, size: int) -> bool:
@@ -316,5 +316,5 @@ class Plane:
         together([partial(span, 0, self.x, own), partial(span, 2, self.y, in_x)], n)
         corners = corner_counts(in_x, size)
         counts = np.empty(n, np.int64)
-        over_ranges(count_boxes, n, n, spans, in_x, in_y, corners, size, counts)
+        over_ranges(count_boxes, n, 2 * n, spans, in_x, in_y, corners, size, counts)
         return taken(counts, self.x.place)

@@ -19,21 +19,26 @@ from mitools._kernels.threads import together
 
 @njit(cache=True, nogil=True)
 def _tally(counts, radius, histogram):
-    """Add counts to the histogram, except those at radius 0; return how many those are."""
-    atoms = 0
+    """Add counts to the histogram, except those at radius 0.
+
+    Returns how many those are, and one more than the largest of the others: where the histogram
+    can end.
+    """
+    atoms, end = 0, 0
     for i in range(counts.shape[0]):
         if radius[i] > 0.0:
             histogram[counts[i]] += 1
+            end = max(end, counts[i] + 1)
         else:
             atoms += 1
-    return atoms
+    return atoms, end
 
 
 @njit(cache=True, nogil=True)
-def _total(histograms, worth):
-    """Return the worth of all counts in the sum of histograms, a tuple of them."""
+def _total(histograms, end, worth):
+    """Return the worth of all counts < end in the sum of histograms, a tuple of them."""
     total = 0.0
-    for c in range(worth.shape[0]):
+    for c in range(end):
         times = 0
         for histogram in histograms:
             times += histogram[c]
@@ -59,11 +64,11 @@ def _ksg_worth(xs, x_table, ys, y_table, in_x, size, k, worth):
     counts = np.empty(n, np.int64)
     count_sorted(0, n, xs, x_table, radius, counts)
     histogram = np.zeros(n, np.int64)
-    atoms = _tally(counts, radius, histogram)
+    atoms, end = _tally(counts, radius, histogram)
     in_order = radius[in_x]
     count_sorted(0, n, ys, y_table, in_order, counts)
-    _tally(counts, in_order, histogram)
-    return _total((histogram,), worth), atoms
+    end = max(end, _tally(counts, in_order, histogram)[1])
+    return _total((histogram,), end, worth), atoms
 
 
 @njit(cache=True, nogil=True)
@@ -92,8 +97,8 @@ def _ross_worth(xs, table, codes, starts, k, worth):
     counts = np.empty(n, np.int64)
     count_sorted(0, n, xs, table, radius, counts)
     histogram = np.zeros(n, np.int64)
-    atoms = _tally(counts, radius, histogram)
-    return _total((histogram,), worth), atoms
+    atoms, end = _tally(counts, radius, histogram)
+    return _total((histogram,), end, worth), atoms
 
 
 def ksg_pair(x: np.ndarray, y: np.ndarray, k: int, worth: np.ndarray) -> tuple[float, int]:
@@ -103,22 +108,24 @@ def ksg_pair(x: np.ndarray, y: np.ndarray, k: int, worth: np.ndarray) -> tuple[f
     """
     n = len(x)
 
-    def tally(radius: np.ndarray, counts: Callable[[np.ndarray], np.ndarray]) -> tuple:
+    def tally(radius: np.ndarray, counts: np.ndarray) -> tuple[int, int, np.ndarray]:
         histogram = np.zeros(n, np.int64)
-        return _tally(counts(radius), radius, histogram), histogram
+        return *_tally(counts, radius, histogram), histogram
+
+    def tally_other() -> tuple[int, int, np.ndarray]:
+        other = taken(radius, plane.in_x)
+        return tally(other, plane.y.count_sorted(other))
 
     if x.shape[1] == y.shape[1] == 1:
         plane = Plane(x[:, 0], y[:, 0])
         radius = plane.radius(k)
-        jobs = [
-            lambda: tally(radius, plane.x.count_sorted),
-            lambda: tally(taken(radius, plane.in_x), plane.y.count_sorted),
-        ]
+        jobs = [lambda: tally(radius, plane.x.count_sorted(radius)), tally_other]
+        tallies = together(jobs, n)
     else:
-        radius, near_x, near_y = ksg_counts(x, y, k)
-        jobs = [lambda: tally(radius, lambda _: near_x), lambda: tally(radius, lambda _: near_y)]
-    (atoms, histogram), (_, other) = together(jobs, n)
-    return _total((histogram, other), worth), atoms
+        radius, *counts = ksg_counts(x, y, k)
+        tallies = [tally(radius, some) for some in counts]
+    atoms, ends, histograms = zip(*tallies, strict=True)
+    return _total(histograms, max(ends), worth), atoms[0]
 
 
 def ksg_screen(

@@ -11,7 +11,8 @@ import numba
 FEWEST = 20_000
 """Points below which a second thread costs more than it saves."""
 
-_RANGES_PER_THREAD = 24
+_RANGES_PER_THREAD = 8
+_LEAST = 10_000  # points a range: handing one out costs some 20 microseconds
 _here = local()
 
 
@@ -26,13 +27,14 @@ def threads_for(points: int) -> int:
 def over_ranges(kernel: Callable[..., object], units: int, points: int, *arguments: object) -> None:
     """Call ``kernel(first, last, *arguments)`` over ranges that together cover ``range(units)``.
 
-    A kernel writes only to cells of its own units, so the split cannot be seen.
+    A kernel writes only to cells of its own units, so the split cannot be seen. A kernel that does
+    much or little for a point says more or fewer points.
     """
     threads = threads_for(points)
     if threads == 1:
         kernel(0, units, *arguments)
         return
-    edges = split(units, threads * _RANGES_PER_THREAD)
+    edges = split(units, min(threads * _RANGES_PER_THREAD, points // _LEAST))
     together([partial(kernel, first, last, *arguments) for first, last in pairwise(edges)], points)
 
 
@@ -95,7 +97,7 @@ class _Crew:
             self._change.notify_all()
         for _ in range(more):
             Thread(target=self._help, daemon=True).start()
-        self._work(lambda: group.left == 0 or group.error is not None)
+        self._work(lambda: group.left == 0 or group.error is not None, group)
         if group.error is not None:
             raise group.error
         return group.results
@@ -109,14 +111,15 @@ class _Crew:
         _here.crew = self
         self._work(lambda: self._over)
 
-    def _work(self, done: Callable[[], bool]) -> None:
-        """Take up the newest jobs until done."""
+    def _work(self, done: Callable[[], bool], own: _Group | None = None) -> None:
+        """Take up jobs until done, the first of one's own group or else the newest group's."""
         while True:
             with self._change:
                 self._change.wait_for(lambda: self._jobs or done())
                 if done():
                     return
-                group, i, job = self._jobs.pop()
+                mine = (at for at in reversed(range(len(self._jobs))) if self._jobs[at][0] is own)
+                group, i, job = self._jobs.pop(next(mine, -1))
             try:
                 group.results[i] = job()
             except BaseException as error:

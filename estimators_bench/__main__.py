@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         "--timeout",
         type=float,
         metavar="SECONDS",
-        help="for a unit (15 with fast methods only; else 300)",
+        help="of processor time for a unit (15 with fast methods only; else 300)",
     )
     run.add_argument("--memory", type=float, default=4.0, metavar="GB", help="for a process (4)")
     run.add_argument("--retry", action="store_true", help="what timed out or was killed, again")

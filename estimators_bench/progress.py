@@ -69,7 +69,7 @@ class Bar:
         crew: Crew,
         show: bool,
     ) -> None:
-        self._left, self._jobs, self._failed = TimeLeft(missing, crew.seconds), crew.jobs, 0
+        self._left, self._jobs, self._failed = TimeLeft(missing, crew.patience), crew.jobs, 0
         still = {unit.key for unit in missing}
         for unit in plan:
             if unit.key not in still and unit.key in costs:

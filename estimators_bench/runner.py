@@ -71,7 +71,7 @@ def run(
     jobs : int, optional
         Processes; one a core by default.
     timeout : float
-        Seconds for a unit, drawing the data included.
+        Seconds of processor time for a unit; of wall time, ten times as many.
     memory : float
         Bytes of data a process may hold; beyond it, allocations fail. Enforced on Linux.
     files : sequence of paths

@@ -1,30 +1,24 @@
-"""Processes that run one unit at a time, and can be killed without loss."""
+"""The near end of the processes: one unit at a time each, killed and replaced without loss."""
 
 import contextlib
-import copy
-import functools
 import os
 import pickle
-import random
 import signal
 import sys
-import threading
 import time
-import traceback
 import types
-import zlib
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import Any
 
 import joblib
 
-from estimators_bench.costs import Meter
-from estimators_bench.plan import Key, Unit, load_file
-from estimators_bench.records import Row, plain, without_addresses
+from estimators_bench.plan import Unit
+from estimators_bench.records import Row
+from estimators_bench.serving import CAN_LIMIT, serve
 
 # One thread each, or numbers and times would depend on how many workers there are; one order of
 # sets; and no warnings from entrants, or about what those that are killed leave behind.
@@ -37,7 +31,7 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONWARNINGS": "ignore",
 }
-_LONGEST = 300  # characters of a message
+_PATIENCE = 10.0  # seconds of wall time for one of processor time
 _STARTUP = 300.0  # seconds until a worker must be ready: imports, on a busy disk
 
 
@@ -52,9 +46,12 @@ class Crew:
     log : Path
         The file to which what they print goes, and every traceback.
     seconds : float
-        Wall time for a unit, drawing the data included; then its worker is killed.
+        Processor time for a unit, and as much again for drawing its data; then its worker is
+        killed. So it is too after ten times that of wall time, if it only waits. Not wall time
+        alone: what times out should not depend on how busy the machine is. Windows cannot count
+        so, and takes wall time.
     memory : float
-        Bytes of data a worker may hold; beyond it, allocations fail. Not everywhere enforced.
+        Bytes of data a worker may hold; beyond it, allocations fail. Not enforced everywhere.
     files : tuple of Path
         Python files that each loads first.
     """
@@ -73,6 +70,11 @@ class Crew:
         ):
             if not value > 0:
                 raise ValueError(f"{name} must be positive; got {value}.")
+
+    @property
+    def patience(self) -> float:
+        """Seconds of wall time for a unit."""
+        return self.seconds if not CAN_LIMIT else _PATIENCE * self.seconds
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,8 @@ class _Worker:
         self.group: tuple[str, int, int] = ("", 0, 0)
         self.ready = self.is_lost = False
         self.since = time.monotonic()
-        self.process = get_context("spawn").Process(target=_serve, args=(far, crew), daemon=True)
+        given = (far, crew.files, crew.seconds, crew.memory, crew.log)
+        self.process = get_context("spawn").Process(target=serve, args=given, daemon=True)
         with _inherited():
             self.process.start()
         far.close()
@@ -155,7 +158,7 @@ class _Worker:
         """Return when to lose patience, on the monotonic clock."""
         if not self.ready:
             return self.since + _STARTUP
-        return self.since + self.crew.seconds if self.unit else float("inf")
+        return self.since + self.crew.patience if self.unit else float("inf")
 
     def give(self, unit: Unit) -> None:
         """Hand out a unit."""
@@ -172,11 +175,14 @@ class _Worker:
                 return self._reply(self.pipe.recv(), took)
         except (EOFError, OSError):
             code = self._lose()
+            if code is not None and code == -getattr(signal, "SIGXCPU", 0):
+                message = f"no answer within {self.crew.seconds:g} s of processor time"
+                return Outcome("timed out", None, message, cost, took)
             return Outcome("killed", None, f"the process {_ending(code)}", cost, took)
         if time.monotonic() < self.deadline():
             return None
         self._lose()
-        message = f"no answer within {self.crew.seconds:g} s"
+        message = f"no answer within {self.crew.patience:g} s"
         return Outcome("timed out", None, message, cost, took)
 
     def kill(self) -> None:
@@ -249,99 +255,3 @@ def _inherited() -> Iterator[None]:
 def _pickled(value: Any) -> bytes:
     """Return a task or contender for another process: lambdas and scripts' own classes too."""
     return pickle.dumps(joblib.wrap_non_picklable_objects(value, keep_wrapper=False))
-
-
-# What follows runs in the process.
-
-
-def _serve(pipe: connection.Connection, crew: Crew) -> None:
-    """Answer units until the pipe closes."""
-    if hasattr(os, "setsid"):
-        os.setsid()  # a group of its own, to be killed as a whole
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    descriptor = os.open(crew.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    for stream in (1, 2):  # what entrants print belongs neither to the table nor to the bar
-        os.dup2(descriptor, stream)
-    _limit(crew.memory)
-    for path in crew.files:
-        load_file(path)
-    pipe.send(None)
-    bench = _Bench()
-    with contextlib.suppress(EOFError):
-        while True:
-            pipe.send(bench.run(*pipe.recv()))
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        if hasattr(os, "killpg"):
-            os.killpg(0, signal.SIGKILL)
-        os._exit(1)
-
-
-def _limit(memory: float) -> None:
-    try:
-        import resource
-
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        resource.setrlimit(resource.RLIMIT_DATA, (int(memory), hard))
-    except (ImportError, OSError, ValueError):  # not offered here, or a lower one is set
-        pass
-
-
-_loaded = functools.lru_cache(maxsize=1024)(pickle.loads)
-
-
-class _Bench:
-    """Runs units; keeps the last data drawn."""
-
-    def __init__(self) -> None:
-        self._drawn: tuple[Any, Any] = (None, None)
-        self._seen: set[str] = set()
-
-    def run(self, task: bytes, contender: bytes, n: int, seed: int) -> tuple[Any, ...]:
-        """Return status, answer, message and cost."""
-        meter, first, what = Meter(), None, "drawing: "
-        try:
-            asked, entrant = _loaded(task), _loaded(contender)
-            first = entrant.name not in self._seen
-            self._seen.add(entrant.name)
-            data = self._data(asked, task, n, seed)
-            _seed_global_generators((asked.name, entrant.name, n, seed))
-            what = ""
-            with meter:
-                answer = entrant.answer(asked, data, seed)
-        except (Exception, SystemExit) as error:
-            traceback.print_exc()
-            lines = str(error).strip().splitlines()
-            said = ": ".join([type(error).__name__, *lines[:1]])
-            return _failed(what + said, meter, first)
-        try:
-            return "ok", plain(answer), "", {**meter.cost(), "first": first}
-        except (TypeError, ValueError) as error:
-            return _failed(str(error), meter, first)
-
-    def _data(self, task: Any, pickled: bytes, n: int, seed: int) -> Any:
-        """Return a copy of the data: entrants may write on theirs."""
-        if self._drawn[0] != (pickled, n, seed):
-            self._drawn = (None, None)  # let go of the old before drawing the new
-            self._drawn = ((pickled, n, seed), task.draw(n, seed))
-        return copy.deepcopy(self._drawn[1])
-
-
-def _failed(message: str, meter: Meter, first: bool | None) -> tuple[Any, ...]:
-    cost = {**meter.cost(), "first": first}
-    return "failed", None, without_addresses(message)[:_LONGEST], cost
-
-
-def _seed_global_generators(key: Key) -> None:
-    """Give entrants that draw from the global generators a known state."""
-    seed = zlib.crc32(repr(key).encode())
-    random.seed(seed)
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(seed)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
-        sys.modules["torch"].set_num_threads(1)

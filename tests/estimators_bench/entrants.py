@@ -63,6 +63,8 @@ class Faulty(Mean):
             raise ZeroDivisionError(f"first line, {object()}\nsecond line")
         if self.name == "hangs":
             time.sleep(600)
+        while self.name == "spins":
+            pass
         if self.name == "exits":
             os._exit(3)
         if self.name == "crashes":

@@ -50,15 +50,26 @@ def test_records_do_not_depend_on_parallelism(tmp_path):
 
 
 def test_every_way_to_fail_is_a_row_and_nothing_runs_twice(tmp_path):
-    names = ("raises", "number", "nan", "upside down", "hoards", "hangs", "exits", "crashes")
+    names = (
+        "raises",
+        "number",
+        "nan",
+        "upside down",
+        "hoards",
+        "hangs",
+        "spins",
+        "exits",
+        "crashes",
+    )
     book = tmp_path / "diary"
     contenders = (Mean(), *faulty(*names, diary=str(book)))
-    options = {"jobs": 2, "timeout": 1.0, "seeds": 1}
+    options = {"jobs": 2, "timeout": 0.3, "seeds": 1}
     found = run(TASKS[:1], contenders, tmp_path / "out", **options).set_index("contender")
     assert found["status"].to_dict() == {
         "mean": "ok",
         **dict.fromkeys(names[:5], "failed"),
         "hangs": "timed out",
+        "spins": "timed out",
         "exits": "killed",
         "crashes": "killed",
     }
@@ -68,10 +79,11 @@ def test_every_way_to_fail_is_a_row_and_nothing_runs_twice(tmp_path):
     assert said["nan"] == "answered nan"
     assert "interval" in said["upside down"]
     assert said["hoards"].startswith("MemoryError") or "Memory" in said["hoards"]
-    assert said["hangs"] == "no answer within 1 s"
+    assert said["hangs"] == "no answer within 3 s"
+    assert said["spins"] == "no answer within 0.3 s of processor time"
     assert said["exits"] == "the process ended with exit code 3"
     assert said["crashes"] == "the process was killed by SIGSEGV"
-    assert found["value"].isna().sum() == 8
+    assert found["value"].isna().sum() == 9
     assert "second line" in (tmp_path / "out" / "log.txt").read_text()  # the whole traceback
 
     before = (tmp_path / "out" / RECORDS).read_bytes()
@@ -81,7 +93,7 @@ def test_every_way_to_fail_is_a_row_and_nothing_runs_twice(tmp_path):
 
     run(TASKS[:1], contenders, tmp_path / "out", retry=True, **options)
     again = {line.split(" ")[1] for line, count in diary(book).items() if count == 2}
-    assert again == {"hangs", "exits", "crashes"}
+    assert again == {"hangs", "spins", "exits", "crashes"}
     assert (tmp_path / "out" / RECORDS).read_bytes() == before
 
 

@@ -15,7 +15,13 @@ from scipy.stats import t as student_t
 from estimators_bench.contenders.kinds import Answer, Contender
 from estimators_bench.tasks.kinds import MaskData, MaskTask, Task
 from mitools._typing import IntArray
-from mitools.mask_information import CodeLengths, decoded_classes, independent_code
+from mitools.mask_information import (
+    CodeLengths,
+    certified_limit,
+    decoded_classes,
+    independent_code,
+    shared_code,
+)
 from mitools.measures import entropy
 from mitools.methods import ChaoShen, MillerMadow, PlugIn
 from mitools.methods.questions import Entropy
@@ -74,6 +80,32 @@ class Coded(_OfMasks):
             return _nothing_read("upper")
         found = self.code(data.masks, data.layers)
         return _of_estimate(found.upper(self.name, confidence=CONFIDENCE))
+
+
+@dataclass(frozen=True)
+class Certified(_OfMasks):
+    """As `Coded` with the code of groups, and a limit that holds for every law.
+
+    Parameters
+    ----------
+    name : str
+        On the leaderboard.
+    orders : int
+        Orders of the masks that the limit averages over.
+    """
+
+    name: str = "shared code, certified limit"
+    orders: int = 4
+
+    def answer(self, task: Task, data: MaskData, seed: int) -> Answer:
+        """Return an upper bound."""
+        if not data.read:
+            return _nothing_read("upper")
+        found = shared_code(data.masks, data.layers).upper(self.name)
+        limit = certified_limit(data.masks, data.layers, confidence=CONFIDENCE, orders=self.orders)
+        note = "the limit holds for every law; it pays for what is too rare to be seen"
+        interval = (-math.inf, max(found.value, limit))
+        return Answer(found.value, "upper", interval, CONFIDENCE, (found.notes[0], note))
 
 
 @dataclass(frozen=True)
@@ -180,6 +212,8 @@ CONTENDERS: tuple[Contender, ...] = (
     Counting(),
     LabelEntropy(),
     Coded(),
+    Coded("shared code", shared_code),
+    Certified(),
     IndependentEntropy(),
     CountedMasks("distinct masks, plug-in", PlugIn()),
     CountedMasks("distinct masks, Miller-Madow", MillerMadow()),

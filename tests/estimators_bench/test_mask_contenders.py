@@ -12,7 +12,7 @@ from mitools.mask_information import CodeLengths
 
 BY_NAME = {contender.name: contender for contender in CONTENDERS}
 SMALL = [task for task in TASKS if task.size <= 1_000]
-DRAWS, SEEDS = 16, 8
+DRAWS, SEEDS = 16, 6
 
 
 def check_bound_holds(contender, task):
@@ -64,8 +64,9 @@ def test_a_decoder_that_knows_the_answer_is_caught():
 @pytest.mark.parametrize("name", ["silent-16", "silent-1k", "silent-1m", "silent-seeds-move-1k"])
 def test_silent_masks_of_a_pruner_that_never_read_are_worth_exactly_nothing(name):
     task = next(task for task in TASKS if task.name == f"mask-{name}")
-    answer = BY_NAME["independent code"].answer(task, task.draw(4, 0), 0)
-    assert answer.nats == 0.0 and answer.interval == (-math.inf, 0.0)
+    for contender in ("independent code", "shared code", "shared code, certified limit"):
+        answer = BY_NAME[contender].answer(task, task.draw(4, 0), 0)
+        assert answer.nats == 0.0 and answer.interval == (-math.inf, 0.0)
 
 
 def test_a_constant_mask_of_a_pruner_that_read_costs_next_to_nothing():
@@ -103,3 +104,18 @@ def test_counted_masks_say_where_draws_end():
     answer = BY_NAME["distinct masks, plug-in"].answer(task, task.draw(16, 0), 0)
     assert answer.nats == pytest.approx(math.log(16)) and answer.sense == "point"
     assert "16 distinct masks in 16 draws" in answer.notes[0]
+
+
+def test_shared_causes_are_paid_for_once_by_the_code_of_groups():
+    task = next(task for task in TASKS if task.name == "mask-shared-1k")
+    data = task.draw(32, 0)
+    assert BY_NAME["independent code"].answer(task, data, 0).nats > 9 * task.truth.nats
+    assert BY_NAME["shared code"].answer(task, data, 0).nats < 1.2 * task.truth.nats
+
+
+@pytest.mark.parametrize("rate", ["10", "50"])
+def test_certified_limits_hold_on_rare_bits(rate):
+    task = next(task for task in TASKS if task.name == f"mask-one-bit-in-{rate}-1k")
+    contender = BY_NAME["shared code, certified limit"]
+    limits = [contender.answer(task, task.draw(8, s), s).interval[1] for s in range(10)]
+    assert min(limits) > task.truth.nats

@@ -66,20 +66,32 @@ def transfer_entropy(
     True
     """
     s, t = checked(method, source=source, target=target)
+    rows = embedded(s, t, history=history, source_history=source_history, lag=lag)
+    labels: list[str] = ["target", "source's past", "target's past"]
+    names = dict(zip(labels, rows, strict=True))
+    quantity, question = "T(source -> target)", "conditional_mutual_information"
+    return answered(quantity, question, method, rows, names, series=True)
+
+
+def embedded(
+    source: FloatArray,
+    target: FloatArray,
+    *,
+    history: int = 1,
+    source_history: int | None = None,
+    lag: int = 1,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return target, source's past and target's past, a row for every time that has them all."""
     own = checked_count("history", history)
     other = own if source_history is None else checked_count("source_history", source_history)
     first = max(own, checked_count("lag", lag) + other - 1)
-    if first >= len(t):
+    if first >= len(target):
         raise ValueError(
             f"source and target must be longer than the history of {first} steps; got "
-            f"{len(t)} steps. Use longer series or a shorter history."
+            f"{len(target)} steps. Use longer series or a shorter history."
         )
-    present = np.ascontiguousarray(t[first:])
-    embedded = (present, _past(s, first, lag, other), _past(t, first, 1, own))
-    labels: list[str] = ["target", "source's past", "target's past"]
-    names = dict(zip(labels, embedded, strict=True))
-    quantity, question = "T(source -> target)", "conditional_mutual_information"
-    return answered(quantity, question, method, embedded, names, series=True)
+    present = np.ascontiguousarray(target[first:])
+    return present, _past(source, first, lag, other), _past(target, first, 1, own)
 
 
 def _past(series: FloatArray, first: int, lag: int, steps: int) -> FloatArray:

@@ -15,6 +15,7 @@ from mitools.methods.mixed import GaoMixed, MesnerShalizi, Ross
 from mitools.methods.nsb import NSB
 from mitools.methods.partition import AdaptivePartition, DarbellayVajda
 from mitools.methods.predictive import ExplainedVariance, Predictive
+from mitools.methods.theiler import TheilerKSG
 
 __all__ = [
     "KSG",
@@ -40,4 +41,5 @@ __all__ = [
     "Predictive",
     "Quantiles",
     "Ross",
+    "TheilerKSG",
 ]

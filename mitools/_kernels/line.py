@@ -23,15 +23,25 @@ def _bucket(position, top):
     return int(position) if position > 0.0 else 0
 
 
-@njit(cache=True, nogil=True)
-def bucket_table(values):
-    """Return for 2n equal buckets of [min, max] the first sorted place in each, (2n + 2,) int64.
+def places(n: int) -> type:
+    """Return the short type that numbers n places: these are moved about in memory a lot."""
+    return np.int32 if n < 2**31 else np.int64
+
+
+def bucket_table(values: np.ndarray) -> np.ndarray:
+    """Return for 2n equal buckets of [min, max] the first sorted place in each, (2n + 2,).
 
     A guess to start searching from, never trusted. O(n) time.
     """
+    table = np.empty(2 * len(values) + 2, places(len(values)))
+    _fill_table(values, table)
+    return table
+
+
+@njit(cache=True, nogil=True)
+def _fill_table(values, table):
     n = values.shape[0]
     buckets = 2 * n
-    table = np.empty(buckets + 2, np.int64)
     scale = bucket_scale(values)
     filled = 0
     for i in range(n):
@@ -42,7 +52,6 @@ def bucket_table(values):
     while filled < buckets + 2:
         table[filled] = n
         filled += 1
-    return table
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -210,8 +219,8 @@ class Line:
         """Sort the values (n,)."""
         order = np.argsort(values)
         ordered = values[order]
-        place = np.empty(len(values), np.int64)
-        place[order] = np.arange(len(values))
+        place = np.empty(len(values), places(len(values)))
+        place[order] = np.arange(len(values), dtype=place.dtype)
         return cls(ordered, order, place, bucket_table(ordered), _repeats(ordered))
 
     def kth_distance(self, k: int) -> np.ndarray:

@@ -73,7 +73,7 @@ def in_slabs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return slabs and where as `fill_slabs` fills them, by as many threads as there are."""
     n = len(xs)
-    slabs, where = np.empty((2, n)), np.empty(n, np.int64)
+    slabs, where = np.empty((2, n)), np.empty(n, places.dtype)
     parts = list(pairwise(split(n, threads_for(n))))
     ends = np.zeros((len(parts), -(-n // size)), np.int64)
     if len(parts) > 1:  # a part goes on where the parts before it will end
@@ -304,10 +304,10 @@ class Plane:
         """How many others (n,) at distance < radius[i], maximum norm."""
         n = len(self.in_x)
         size = slab_size(n, 1)
-        spans = np.empty((n, 4), np.int32)
-        in_x = self.in_x.astype(np.int32)
-        in_y = taken(self.y.place, self.x.order).astype(np.int32)
-        own = np.arange(n, dtype=np.int32)
+        in_x = self.in_x
+        spans = np.empty((n, 4), in_x.dtype)
+        in_y = taken(self.y.place, self.x.order)
+        own = np.arange(n, dtype=in_x.dtype)
 
         def span(side: int, line: Line, where: np.ndarray) -> None:
             limit = taken(radius, line.order)

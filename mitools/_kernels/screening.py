@@ -55,7 +55,7 @@ def _ksg_worth(xs, x_table, ys, y_table, in_x, size, k, worth):
     """
     n = xs.shape[0]
     slabs = np.empty((2, n))
-    where = np.empty(n, np.int64)
+    where = np.empty(n, in_x.dtype)
     edges = slab_edges(xs, size)
     ends = np.arange(edges.shape[0]) * size
     fill_slabs(0, n, xs, ys, in_x, size, ends, slabs, where)
@@ -169,7 +169,7 @@ def ksg_shuffles(
     size = slab_size(len(x), k)
 
     def ask(order: np.ndarray) -> tuple[float, int]:
-        in_x = np.empty(len(x), np.int64)
+        in_x = np.empty_like(a.place)
         in_x[b.place[order]] = a.place
         return _ksg_worth(a.values, a.table, b.values, b.table, in_x, size, k, worth)
 

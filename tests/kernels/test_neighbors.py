@@ -1,5 +1,9 @@
 """The compiled kernels against the definitions, written out slowly and sharing no code."""
 
+from functools import partial
+from itertools import product
+from threading import get_ident
+
 import numba
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from mitools._kernels import (
     kth_neighbors,
 )
 from mitools._kernels import neighbors as ways
+from mitools._kernels import plane as plane_module
 from mitools._kernels.kdtree import grow
 from mitools._kernels.line import bucket_table, count_sorted
 from mitools._kernels.plane import Plane, in_slabs, kth_in_slabs, slab_edges, slab_size
@@ -227,7 +232,7 @@ def test_units_that_are_powers_of_two_change_nothing(d, exponent):
     np.testing.assert_array_equal(scaled[2], ny)
 
 
-@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("d", [1, 2, 3])
 def test_threads_change_nothing(d):
     x, y = draw("normal", 25_000, 2 * d, 5).reshape(2, 25_000, d)
     before = numba.get_num_threads()
@@ -242,6 +247,18 @@ def test_threads_change_nothing(d):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+def test_slabs_filled_in_parts_are_the_same(parts, monkeypatch):
+    n, size = 1_500, 64
+    plane = Plane(*np.ascontiguousarray(draw("half discrete", n, 2, 4).T))
+    monkeypatch.setattr(plane_module, "threads_for", lambda points: parts)
+    slabs, where = in_slabs(plane.x.values, plane.y.values, plane.in_x, size)
+    in_order = np.argsort(plane.in_x // size, kind="stable")  # by slab, and by y inside
+    np.testing.assert_array_equal(where, plane.in_x[in_order])
+    np.testing.assert_array_equal(slabs[0], plane.x.values[where])
+    np.testing.assert_array_equal(slabs[1], plane.y.values[in_order])
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_jobs_answer_in_order_and_errors_arrive(threads, monkeypatch):
     monkeypatch.setattr(numba, "get_num_threads", lambda: threads)
@@ -249,3 +266,29 @@ def test_jobs_answer_in_order_and_errors_arrive(threads, monkeypatch):
     assert together([], FEWEST) == []
     with pytest.raises(ZeroDivisionError):
         together([lambda: 1, lambda: 1 // 0, lambda: 2], FEWEST)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_jobs_that_share_out_jobs_run_on_no_more_threads(threads, monkeypatch):
+    monkeypatch.setattr(numba, "get_num_threads", lambda: threads)
+    seen = set()
+
+    def work(depth, name):
+        seen.add(get_ident())
+        if depth == 0:
+            sum(range(2_000))
+            return name
+        return sum(together([partial(work, depth - 1, 10 * name + i) for i in range(4)], FEWEST))
+
+    digits = product(range(4), repeat=4)
+    assert work(4, 1) == sum(10_000 + int("".join(map(str, each))) for each in digits)
+    assert len(seen) <= threads
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_error_in_a_job_of_a_job_arrives(threads, monkeypatch):
+    monkeypatch.setattr(numba, "get_num_threads", lambda: threads)
+    inner = partial(together, [lambda: 1, lambda: 1 // 0, lambda: 2], FEWEST)
+    with pytest.raises(ZeroDivisionError):
+        together([lambda: 0, inner, lambda: 3], FEWEST)
+    assert together([lambda: 4, lambda: 5], FEWEST) == [4, 5]  # and nothing is left behind

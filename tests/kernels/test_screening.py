@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.special import digamma
 
-from mitools._kernels import ksg_counts, ksg_screen, ksg_shuffles, ross_screen
+from mitools._kernels import ksg_counts, ksg_pair, ksg_screen, ksg_shuffles, ross_screen
 
 N = 400
 WORTH = digamma(np.arange(1, N + 1))
@@ -42,6 +42,24 @@ def test_screening_is_one_pair_at_a_time(threads, k):
         expected, expected_zeros = total(column, target, k)
         assert zeros == expected_zeros
         assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_a_pair_has_the_worth_of_its_counts(threads, d):
+    features, target = columns()
+    x, y = features[:, :d].copy(), np.column_stack((target, features[:, 1]))[:, :d].copy()
+    radius, nx, ny = ksg_counts(x, y, 3)
+    kept = radius > 0
+    found, zeros = ksg_pair(x, y, 3, WORTH)
+    assert zeros == (~kept).sum()
+    assert found == pytest.approx(WORTH[nx[kept]].sum() + WORTH[ny[kept]].sum(), rel=1e-12)
+
+
+def test_a_pair_is_a_screen_of_one_feature_bit_for_bit():
+    features, target = columns()
+    totals, atoms = ksg_screen(features, target, 3, WORTH)
+    for column, screened in zip(features.T, zip(totals, atoms, strict=True), strict=True):
+        assert ksg_pair(column[:, None].copy(), target[:, None].copy(), 3, WORTH) == screened
 
 
 def test_shuffling_is_one_pair_at_a_time(threads):

@@ -6,6 +6,8 @@ or ``local_mutual_information(x, y)``, on float64 arrays of shape (n, d), in nat
 """
 
 from mitools.methods.binned import Binned, EqualWidth, FreedmanDiaconis, Quantiles
+from mitools.methods.by_kind import ByKind
+from mitools.methods.calibrated import CalibratedKSG, Calibration
 from mitools.methods.density import KernelDensity
 from mitools.methods.discrete import ChaoShen, Grassberger, JamesStein, MillerMadow, PlugIn
 from mitools.methods.gaussian import Gaussian, GaussianCopula
@@ -23,6 +25,9 @@ __all__ = [
     "NSB",
     "AdaptivePartition",
     "Binned",
+    "ByKind",
+    "CalibratedKSG",
+    "Calibration",
     "ChaoShen",
     "DarbellayVajda",
     "EqualWidth",

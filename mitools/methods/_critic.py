@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.random import Generator
@@ -19,6 +20,12 @@ _DEPTH = 2
 _SMOOTH = 0.5  # of the usual size of weights at the start: wild functions are learned late
 _BATCH = 256
 _RATE = 6e-3
+_FOLDS = 3
+_STEPS = 1_500
+_EVERY = 75
+_PATIENCE = 300  # steps without an improvement
+_SURE = 2.0  # standard errors that the first steps must gain
+_RIVALS = 500
 _SLOPE = 0.3  # of a canonical pair, at least, so that it can be moved
 
 
@@ -28,7 +35,7 @@ class Perceptron:
     def __init__(self, inputs: int, outputs: int, rng: Generator) -> None:
         sizes = (inputs, *[_WIDTH] * _DEPTH)
         self.layers: list[Float32] = []
-        for before, after in zip(sizes, sizes[1:], strict=False):
+        for before, after in pairwise(sizes):
             self.layers.append(_normal((before, after), _SMOOTH / math.sqrt(before), rng))
             self.layers.append(np.zeros(after, np.float32))
         self.last = np.zeros((_WIDTH, outputs), np.float32)
@@ -89,8 +96,8 @@ class Critic:
         outputs = k + _MORE + 1
         self.f = Perceptron(self.left.shape[1], outputs, rng)
         self.g = Perceptron(self.right.shape[1], outputs, rng)
-        for net in (self.f,):
-            net.last[:, k:-1] = _normal((_WIDTH, _MORE), 0.3 / math.sqrt(_WIDTH), rng)
+        # Products that are 0 on both sides would stay so.
+        self.f.last[:, k:-1] = _normal((_WIDTH, _MORE), 0.3 / math.sqrt(_WIDTH), rng)
 
     def factors(self, i: IntArray, j: IntArray, f: Float32, g: Float32) -> tuple[Float32, Float32]:
         """Return what is multiplied: of x and of y, given the outputs of their networks."""
@@ -125,11 +132,10 @@ class Critic:
 
 def _slope(ratios: Float32) -> Float32:
     """Return the derivative of minus the mean `agreement` by the ratios."""
-    weights = np.exp(ratios - ratios.max())
-    tiny = np.float32(np.finfo(np.float32).tiny)
-    rows = np.maximum(weights.sum(axis=1, keepdims=True), tiny)
-    columns = np.maximum(weights.sum(axis=0, keepdims=True), tiny)
-    slope = weights * (np.float32(0.5) / rows + np.float32(0.5) / columns)
+    slope = np.zeros_like(ratios)
+    for axis in (0, 1):
+        weights = np.exp(ratios - ratios.max(axis=axis, keepdims=True))
+        slope += weights / (2 * weights.sum(axis=axis, keepdims=True))
     slope[np.diag_indices(len(slope))] -= 1.0
     return slope / np.float32(len(slope))
 
@@ -151,8 +157,16 @@ class Learned:
 
     def matrix(self, i: IntArray, j: IntArray) -> FloatArray:
         """Return the log density ratio of every x_i and every y_j, shape (len(i), len(j))."""
-        more = self.of_x[i] @ self.of_y[j].T + self.level_x[i][:, None] + self.level_y[j]
-        return self.copula.matrix(i, j) + more
+        return self.copula.matrix(i, j) + self.more(i, j)
+
+    def more(self, i: IntArray, j: IntArray) -> Float32:
+        """Return what the critic adds to the copula's `matrix`."""
+        return self.of_x[i] @ self.of_y[j].T + self.level_x[i][:, None] + self.level_y[j]
+
+    def take(self, other: "Learned", rows: IntArray) -> None:
+        """Take these rows from another critic."""
+        self.of_x[rows], self.of_y[rows] = other.of_x[rows], other.of_y[rows]
+        self.level_x[rows], self.level_y[rows] = other.level_x[rows], other.level_y[rows]
 
 
 class Course:
@@ -192,7 +206,81 @@ class Course:
             parameter -= np.float32(rate) * first / (np.sqrt(second) + np.float32(1e-8))
 
 
-def score(ratio: Learned | Elliptical, rows: IntArray, rivals: int = 1_000) -> FloatArray:
-    """Return the agreement of samples with so many rivals each, in blocks."""
-    blocks = np.array_split(rows, max(1, round(len(rows) / rivals)))
-    return np.concatenate([agreement(ratio.matrix(block, block)) for block in blocks])
+@dataclass(frozen=True, eq=False)
+class CrossFitted:
+    """A learned ratio of samples of which none was fitted on, within groups.
+
+    Parameters
+    ----------
+    ratio : Learned
+        Holds between samples of the same group.
+    groups : int array, shape (n,)
+        Numbers of the groups.
+    gain : float
+        Mean agreement beyond the copula's, in nats.
+    """
+
+    ratio: Learned
+    groups: IntArray
+    gain: float
+
+
+def cross_fitted(copula: Elliptical, rng: Generator) -> CrossFitted | None:
+    """Return a ratio that was learned on other folds; None if at first nothing is learned.
+
+    Half of a fold left out decides when to stop, for the other half, and the reverse.
+    """
+    n = len(copula.left)
+    parts = np.array_split(rng.permutation(n), _FOLDS)
+    whole, groups, gain = Critic(copula, rng).learned(), np.empty(n, np.int64), 0.0
+    for fold, held in enumerate(parts):
+        rows = np.concatenate([part for part in parts if part is not held])
+        halves = [_Judge(copula, half) for half in np.array_split(held, 2)]
+        best = _stopped(Course(Critic(copula, rng), rows, _STEPS, rng), halves, fold == 0)
+        if best is None:
+            return None
+        for i, judge in enumerate(halves):
+            groups[judge.rows] = 2 * fold + i
+            whole.take(best[1 - i], judge.rows)
+            gain += float(judge.gains(best[1 - i]).sum()) / n
+    return CrossFitted(whole, groups, gain)
+
+
+def _stopped(course: "Course", judges: list["_Judge"], may_end: bool) -> list[Learned] | None:
+    """Return the best ratio by each judge; None if there is nothing to see after a while."""
+    best = [course.critic.learned()] * len(judges)
+    most, last = [0.0] * len(judges), 0
+    for step in range(_EVERY, _STEPS + 1, _EVERY):
+        course.run(_EVERY)
+        now = course.critic.learned()
+        gains = [judge.gains(now) for judge in judges]
+        for i, gain in enumerate(gains):
+            if gain.mean() > most[i]:
+                most[i], best[i], last = float(gain.mean()), now, step
+        if may_end and step == _PATIENCE:
+            both = np.concatenate(gains)
+            if both.mean() < _SURE * both.std() / math.sqrt(len(both)):
+                return None
+        if step - last >= _PATIENCE:
+            break
+    return best
+
+
+class _Judge:
+    """Scores ratios by how well samples that they did not see find their partners."""
+
+    def __init__(self, copula: Elliptical, rows: IntArray) -> None:
+        self.rows = rows
+        self.blocks = np.array_split(rows, max(1, round(len(rows) / _RIVALS)))
+        self.plain = [copula.matrix(block, block).astype(np.float32) for block in self.blocks]
+
+        self.before = self._agreements(self.plain)
+
+    def gains(self, learned: Learned) -> FloatArray:
+        """Return by how much each row agrees better than under the copula, in nats."""
+        pairs = zip(self.plain, self.blocks, strict=True)
+        return self._agreements([p + learned.more(b, b) for p, b in pairs]) - self.before
+
+    @staticmethod
+    def _agreements(ratios: list[Float32]) -> FloatArray:
+        return np.concatenate([agreement(each) for each in ratios]).astype(np.float64)

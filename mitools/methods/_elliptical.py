@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import qr
 from scipy.special import digamma, gammaln
 from scipy.stats import norm, rankdata
@@ -23,8 +24,8 @@ def ranked(rows: FloatArray) -> FloatArray:
     """Return the ranks of each column, without columns that follow linearly from the others."""
     ranks = rankdata(rows, axis=0)
     scores = _scores(ranks, math.inf)
-    _, sizes, order = qr(scores, mode="economic", pivoting=True)
-    size = np.abs(np.diag(sizes))
+    triangle, order = qr(scores, mode="r", pivoting=True)[-2:]
+    size = np.abs(np.diag(triangle))
     kept = np.sort(order[: len(size)][size > 1e-7 * math.sqrt(len(rows))])
     return ranks[:, kept]
 
@@ -35,6 +36,11 @@ def _scores(ranks: FloatArray, nu: float) -> FloatArray:
     grid = np.arange(2, 2 * n + 1) / (2.0 * (n + 1))  # mean ranks are whole or half
     table = norm.ppf(grid) if math.isinf(nu) else student.ppf(grid, nu)
     return table[np.rint(2.0 * ranks).astype(np.int64) - 2]
+
+
+def normal(ranks: FloatArray) -> FloatArray:
+    """Return the normal scores of ranks."""
+    return np.ascontiguousarray(_scores(ranks, math.inf))
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +63,16 @@ class Elliptical:
     nu: float
 
     @property
+    def name(self) -> str:
+        """What it is called."""
+        return "Gaussian copula" if math.isinf(self.nu) else f"t copula, nu={self.nu:.3g}"
+
+    @property
     def nats(self) -> float:
         """I(X; Y) of the copula."""
         p, q = self.left.shape[1], self.right.shape[1]
+        if self.rho[0] == 1.0:
+            return math.inf
         gaussian = -float(np.log1p(-(self.rho**2)).sum()) / 2
         if math.isinf(self.nu):
             return gaussian
@@ -118,7 +131,7 @@ def fitted(x: FloatArray, y: FloatArray, nu: float = math.inf) -> Elliptical:
     dispersion = _dispersion(np.hstack((left, right)), nu)
     by_x, by_y = _whitening(dispersion[:p, :p]), _whitening(dispersion[p:, p:])
     turn_x, rho, turn_y = np.linalg.svd(by_x.T @ dispersion[:p, p:] @ by_y)
-    rho = _shrunk(np.minimum(rho, 1.0 - 1e-12), n, p, q)
+    rho = np.ones(1) if rho[0] > 1.0 - 1e-12 else _shrunk(rho, n, p, q)
     return Elliptical(left @ by_x @ turn_x, right @ by_y @ turn_y.T, rho, nu)
 
 
@@ -165,6 +178,10 @@ def chosen(x: FloatArray, y: FloatArray, order: IntArray) -> Elliptical:
     blocks = np.array_split(order, max(1, len(order) // _RIVALS))
     tried: dict[float, tuple[Elliptical, FloatArray]] = {}
 
+    gaussian = fitted(x, y)
+    if math.isinf(gaussian.nats):
+        return gaussian
+
     def score(inverse: float) -> float:
         if inverse not in tried:
             found = fitted(x, y, 1.0 / inverse if inverse else math.inf)
@@ -188,7 +205,7 @@ def chosen(x: FloatArray, y: FloatArray, order: IntArray) -> Elliptical:
     return tried[middle if sure else 0.0][0]
 
 
-def agreement(ratios: FloatArray) -> FloatArray:
+def agreement(ratios: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return how much better than chance each x finds its y, and back; nats, shape (m,).
 
     Entry (i, j) of the matrix is the log ratio of x_i and y_j. The mean is the average of two
@@ -198,11 +215,12 @@ def agreement(ratios: FloatArray) -> FloatArray:
     return np.diagonal(ratios) - (by_x + by_y) / 2
 
 
-def normalisers(ratios: FloatArray) -> tuple[FloatArray, FloatArray]:
+def normalisers(
+    ratios: NDArray[np.floating],
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Return log mean exp over the rows' entries, and over the columns'."""
-    top = ratios.max()
-    weights = np.exp(ratios - top)
-    with np.errstate(divide="ignore"):
-        rows, columns = np.log(weights.mean(axis=1)) + top, np.log(weights.mean(axis=0)) + top
-    floor = float(np.finfo(np.float64).min)
-    return np.maximum(rows, floor), np.maximum(columns, floor)
+    found = []
+    for axis in (1, 0):
+        top = ratios.max(axis=axis, keepdims=True)
+        found.append(np.log(np.exp(ratios - top).mean(axis=axis)) + top.squeeze(axis))
+    return found[0], found[1]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vmap
+from torch.func import functional_call, grad, vmap
 
 from mitools._typing import BoolArray, FloatArray
 from mitools.models import seeded
@@ -207,10 +207,12 @@ def grasp_scores(model: nn.Module, data_sets: DataSets) -> FloatArray:
     slope = _gradient(model, data_sets)
 
     def score(inputs: Tensor, targets: Tensor) -> Tensor:
-        def at(weights: Tensor) -> Tensor:
-            return slope(weights, inputs, targets)
+        direction = slope(flat, inputs, targets)
 
-        return flat * jvp(at, (flat,), (at(flat),))[1]
+        def along(weights: Tensor) -> Tensor:
+            return (slope(weights, inputs, targets) * direction).sum()
+
+        return flat * grad(along)(flat)
 
     with reproducibly():
         return vmap(score)(data_sets.inputs, data_sets.targets).numpy()

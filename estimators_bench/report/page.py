@@ -143,7 +143,7 @@ def _command(found: Rows) -> str:
 
 
 def _contents(boards: Sequence[Board]) -> Markup:
-    links = [(f"board-{i}", _title(board)) for i, board in enumerate(boards)]
+    links = [(f"board-{i}", board.title) for i, board in enumerate(boards)]
     links += [
         ("sizes", "Error against n"),
         ("coverage", "Coverage"),
@@ -153,10 +153,6 @@ def _contents(boards: Sequence[Board]) -> Markup:
     ]
     items = [tag("li", tag("a", said, href=f"#{to}")) for to, said in links]
     return tag("nav", tag("ul", items), aria_label="contents")
-
-
-def _title(board: Board) -> str:
-    return f"{board.title}: bounds" if board.group == "bounds" else board.title
 
 
 def _glance(boards: Sequence[Board]) -> Markup:
@@ -191,11 +187,14 @@ def _glance(boards: Sequence[Board]) -> Markup:
 
 
 def _board(anchor: str, board: Board) -> Markup:
-    parts: list[Child] = [tag("h2", _title(board)), tables.leaderboard(board)]
-    parts.append(tag("h3", "Task by task"))
-    parts.append(tables.heat(board))
+    parts: list[Child] = [tag("h2", board.title), tables.leaderboard(board)]
+    heat = tables.heat(board)
+    if board.group == "bounds":
+        parts.append(tag("details", tag("summary", "task by task"), heat))
+    else:
+        parts.extend([tag("h3", "Task by task"), heat])
     rows = board.table[board.table["iqm"].notna() & (board.table["seconds"] > 0.0)]
-    if board.group == "points" and len(rows) > 1:
+    if board.group == "points" and len(rows) > 2:
         points = {
             row.contender: (row.seconds, max(row.iqm, _SMALL))
             for row in rows.itertuples(index=False)
@@ -302,7 +301,10 @@ def _gallery(found: Rows, tasks: Mapping[str, Task]) -> Markup:
     told = found.drop_duplicates("task")
     for family, rows in told.groupby("family", sort=False):
         cards = [_card(row, tasks.get(row.task)) for row in rows.itertuples(index=False)]
-        parts += [tag("h3", str(family)), tag("ul", cards, class_="gallery")]
+        parts += [
+            tag("h3", str(family)[:1].upper() + str(family)[1:]),
+            tag("ul", cards, class_="gallery"),
+        ]
     return tag("section", parts, id="tasks")
 
 

@@ -49,10 +49,12 @@ class Board:
 
     @property
     def title(self) -> str:
-        """Family, and the question where it is not I(X; Y)."""
+        """Family, the question where it is not I(X; Y), and whether bounds are compared."""
         asked = self.question.replace("_", " ")
         plain = asked in ("mutual information", "mask information", "selection")
-        return self.family if plain else f"{self.family}: {asked}"
+        family = self.family[:1].upper() + self.family[1:]
+        said = family if plain else f"{family}: {asked}"
+        return f"{said}: bounds" if self.group == "bounds" else said
 
 
 def answered(frame: Rows) -> Rows:
@@ -96,7 +98,7 @@ def cells(frame: Rows) -> Rows:
 
 
 def boards(frame: Rows, seed: int = 0) -> list[Board]:
-    """Return all comparisons, in the order of the records.
+    """Return all comparisons, families in the order of the records, bounds after estimates.
 
     Only the largest n of each kind of task is compared; `by_size` has the others. A contender is
     ranked where it answered every task of the board with every seed: a mean from which failures
@@ -111,6 +113,9 @@ def boards(frame: Rows, seed: int = 0) -> list[Board]:
         ):
             table = _SCORES[group](rows, seed)
             found.append(Board(str(family), str(question), group, n, table, cells(rows)))
+    families = list(dict.fromkeys(frame["family"]))
+    questions = list(dict.fromkeys(frame["question"]))
+    found.sort(key=lambda b: (families.index(b.family), questions.index(b.question)))
     return found
 
 
@@ -220,8 +225,8 @@ def _score_masks(rows: Rows, seed: int) -> Rows:
 
     table = _scored(rows, score)
     order = {"lower": 0, "point": 1, "upper": 2, "proxy": 3}
-    table["order"] = table["sense"].map(order).fillna(4)
-    return table.sort_values(["order", "iqm"], kind="stable", ignore_index=True)
+    table["order"], table["off"] = table["sense"].map(order).fillna(4), (table["ratio"] - 1).abs()
+    return table.sort_values(["order", "off"], kind="stable", ignore_index=True)
 
 
 def _score_selectors(rows: Rows, seed: int) -> Rows:

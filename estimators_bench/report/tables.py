@@ -8,7 +8,7 @@ from typing import Any
 from estimators_bench.report import charts
 from estimators_bench.report.markup import Child, Markup, joined, tag
 from estimators_bench.report.summary import EXACT, Board
-from estimators_bench.report.wording import brief, memory, nats, percent, seconds
+from estimators_bench.report.wording import brief, count, memory, nats, percent, seconds
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def leaderboard(board: Board) -> Markup:
     """Return the table of a board: contenders, best first."""
     rows = list(board.table.itertuples(index=False))
     columns = [_NAME, *_COLUMNS[board.group], *_COST]
-    return sortable(columns, rows, _captions(board), row_class=_unranked)
+    row_class = _unranked if board.group == "points" else lambda _: None
+    return sortable(columns, rows, _captions(board), row_class=row_class)
 
 
 def _unranked(row: Any) -> str | None:
@@ -92,7 +93,7 @@ def _captions(board: Board) -> Child:
         "selection": "Choices of features: do they tell all there is to know of the target, and is "
         "no smaller choice that does?",
     }[board.group]
-    return f"{what} {tasks} tasks, {board.n:,} {drawn}, in nats."
+    return f"{what} {count(tasks, 'task')}, {board.n:,} {drawn}, in nats."
 
 
 def _interval(low: float, high: float) -> Markup:
@@ -199,7 +200,6 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
             lambda row: "–" if math.isnan(row.ratio) else f"{row.ratio:.2f}",
             lambda row: row.ratio,
         ),
-        *_ERRORS,
         _COVERAGE,
         _TASKS,
     ),
@@ -268,14 +268,17 @@ def heat(board: Board) -> Markup:
         )
         for task in tasks
     ]
-    caption = tag(
-        "caption",
-        _HEAT[board.group][0],
-        tag("span", class_="key", role="img", aria_label="from blue over white to orange"),
-        _HEAT[board.group][1],
+    before, after = _HEAT[board.group]
+    key = tag("span", class_="key", role="img", aria_label="from blue over white to orange")
+    table = tag(
+        "table",
+        tag("thead", tag("tr", head)),
+        tag("tbody", lines),
+        class_="heat",
+        aria_label=f"{board.title}, task by task",
     )
-    table = tag("table", caption, tag("thead", tag("tr", head)), tag("tbody", lines), class_="heat")
-    return tag("div", table, class_="scroll", tabindex=0)
+    told = tag("p", before, key, after, class_="soft")
+    return joined(told, tag("div", table, class_="scroll", tabindex=0))
 
 
 _SIGNED = (

@@ -40,7 +40,7 @@ def _atom_pairs(n: int, rng: Generator) -> tuple[FloatArray, ...]:
     return columns(*_atoms(n, rng))
 
 
-def _atoms_andstaircase(n: int, rng: Generator) -> tuple[FloatArray, ...]:
+def _atoms_and_steps(n: int, rng: Generator) -> tuple[FloatArray, ...]:
     (x, y), (step, height) = _atoms(n, rng), staircase(5, n, rng)
     return columns(np.column_stack((x, step)), np.column_stack((y, height)))
 
@@ -145,7 +145,7 @@ _ATOMIC = (
     mixed_task(
         "gao-atoms-and-steps",
         Truth(_ATOMS_NATS + staircase_nats(5)),
-        _atoms_andstaircase,
+        _atoms_and_steps,
         ("mixed", "mixed"),
         "Experiments I and II side by side (Gao et al. 2017, experiment III).",
         dims=(2, 2),

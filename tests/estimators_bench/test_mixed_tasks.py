@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sample_checks import check_draws, check_mean
-from scipy.special import digamma, gammaln, xlogy
+from scipy.special import digamma, expit, gammaln, xlogy
 from scipy.stats import binom, expon, multivariate_normal, norm, poisson
 
 from estimators_bench.tasks.labels import label_information
@@ -23,7 +23,8 @@ def of_labels(label, densities, shares):
     """log p(x | label) / p(x), from the densities (labels, n) of all labels at each x."""
     label = label.ravel().astype(int)
     own = densities[label, np.arange(len(label))]
-    return np.log(own) - np.log(np.asarray(shares) @ densities)
+    with np.errstate(divide="ignore"):  # where a label never is, the ratio is 0
+        return np.log(own) - np.log(np.asarray(shares) @ densities)
 
 
 def ross_uniforms(label, x):
@@ -40,8 +41,7 @@ def ross_normals(x, label):
 def steps(x, y, *_):
     x, y = x.ravel(), y.ravel()
     labels = sum((s <= y) & (y <= s + 2) for s in range(5))
-    assert ((x <= y) & (y <= x + 2)).all()
-    return np.log(5.0 / labels)
+    return np.where((x <= y) & (y <= x + 2), np.log(5.0 / labels), -np.inf)
 
 
 def classes_2d(x, label):
@@ -68,9 +68,10 @@ def normal_ratio(x, y, r):
 def atoms(x, y, *_):
     """Half the mass is normal and half on four points; a point has both its margins' atoms."""
     x, y = x[:, 0], y[:, 0]
-    coin = np.abs(x) == 1.0
+    coins = (np.abs(x) == 1.0) + 1 * (np.abs(y) == 1.0)
     smooth = math.log(0.5 / 0.25) + normal_ratio(x, y, 0.9)
-    return np.where(coin, np.log(0.5 * np.where(x == y, 0.45, 0.05) / 0.25**2), smooth)
+    both = np.log(0.5 * np.where(x == y, 0.45, 0.05) / 0.25**2)
+    return np.choose(coins, (smooth, -np.inf, both))
 
 
 def atoms_and_steps(x, y):
@@ -135,6 +136,18 @@ def test_truth_is_the_mean_log_density_ratio(name):
     check_mean(RATIOS[name](*task.draw(60_000, 1)), task.truth.nats)
 
 
+PAIRS = [name for name in RATIOS if len(BY_NAME[name].kinds) == 2]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_samples_follow_the_density_ratio(name):
+    """With r = p q / joint, the joint mean of r / (1 + r) is the mean of 1 / (1 + r) over p q."""
+    x, y = BY_NAME[name].draw(60_000, 1)
+    apart = x, np.random.default_rng(0).permutation(y)
+    joint, product = expit(-RATIOS[name](x, y)), expit(RATIOS[name](*apart))
+    check_mean(joint - product, 0.0)
+
+
 @pytest.mark.parametrize("name", RATIOS)
 def test_the_ratio_notices_a_truth_that_is_off(name):
     task = BY_NAME[name]
@@ -196,6 +209,12 @@ def test_inflated_counts_term_by_term():
     zero = 0.15 + 0.85 * np.exp(-rate)
     zeros = np.trapezoid(np.exp(-rate) * xlogy(zero, zero / (0.15 + 0.85 / 2)), dx=step)
     assert inflated_nats(0.15) == pytest.approx(counted + zeros, abs=1e-7)
+
+
+def test_inflated_counts_have_their_zeros():
+    rate, count = BY_NAME["inflated-counts"].draw(20_000, 0)
+    assert np.mean(count == 0) == pytest.approx(0.15 + 0.85 / 2, abs=0.015)
+    assert np.mean(count[rate > 4] == 0) == pytest.approx(0.15 + 0.85 * math.exp(-4) / 2, abs=0.08)
 
 
 def test_the_published_formula_of_inflated_counts_holds_without_inflation_only():

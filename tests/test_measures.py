@@ -125,6 +125,34 @@ def test_saturation_is_told():
     assert "near the most that n=200 samples can show (4.37)" in warned(X, X + 1e-6 * Y)
 
 
+def independent_columns(n, d, seed=0):
+    return np.random.default_rng(seed).standard_normal((2, n, d))
+
+
+@pytest.mark.parametrize(
+    "method", [KSG(), methods.LNC(k=20), GaoMixed(), methods.MesnerShalizi()], ids=repr
+)
+def test_many_columns_are_told(method):
+    """More than 3 log10(n) - 1 of them: 5 for 100 samples, 8 for 1000."""
+    assert "6 columns are many for n=100 samples" in warned(*independent_columns(100, 3), method)
+    mutual_information(*independent_columns(100, 2), method)
+    mutual_information(*independent_columns(1000, 4), method)
+    assert "10 columns are many" in warned(*independent_columns(1000, 5), method)
+
+
+def test_many_columns_are_told_only_where_they_count_together():
+    x, y = independent_columns(100, 10)
+    mutual_information(x, y, GaussianCopula())
+    pairwise(x, y)  # two at a time
+    label = (x[:, 0] > 0).astype(int)
+    mutual_information(x[:, :5], label, Ross())
+    assert "6 columns are many" in warned(x[:, :6], label, Ross())
+    one_hot = np.eye(12)[np.random.default_rng(0).integers(0, 12, 100)]
+    mutual_information(one_hot, y[:, :4], methods.MesnerShalizi())
+    with pytest.warns(UnreliableEstimate, match="30 columns are many"):
+        conditional_mutual_information(x, y, x + y)
+
+
 def test_successive_rows_are_told():
     steps = np.random.default_rng(0).standard_normal((2, 500)).cumsum(axis=1)
     assert "successive rows are correlated" in warned(*steps)

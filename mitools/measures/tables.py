@@ -92,7 +92,7 @@ def pairwise(
             if alone:
                 values[j, i] = answers
             bar.update(i.stop - i.start)
-    warn(cautions(method, 0.0, dict(zip(("features", "targets"), checked, strict=False))))
+    warn(cautions(method, 0.0, dict(zip(given, checked, strict=True)), by_column=True))
     return pd.DataFrame(values, _names(features, p), _names(features if alone else targets, t))
 
 

@@ -16,10 +16,17 @@ _SCALES = 30.0
 # At three quarters of the ceiling KSG is about 7% short: the table in docs/pitfalls.md.
 _CEILING = 0.75
 _BULK = 0.1
+# With a column more than 3 log10(n) - 1, KSG is about a quarter short: docs/pitfalls.md, too.
+_COLUMNS_PER_DECADE = 3.0
 
 
-def cautions(method: Any, value: float, samples: Mapping[str, FloatArray]) -> tuple[str, ...]:
-    """Return a sentence for every reason to distrust the value; which ones, the method knows."""
+def cautions(
+    method: Any, value: float, samples: Mapping[str, FloatArray], by_column: bool = False
+) -> tuple[str, ...]:
+    """Return a sentence for every reason to distrust the value; which ones, the method knows.
+
+    By column: the values asked for are of single columns, and not of all of them together.
+    """
     known: frozenset[str] = getattr(method, "cautions", frozenset())
     found: list[str] = []
     if "ties" in known:
@@ -28,6 +35,8 @@ def cautions(method: Any, value: float, samples: Mapping[str, FloatArray]) -> tu
         found += _scales(samples)
     if "scales" in known and getattr(method, "scale", None) == "std":
         found += [note for name, rows in samples.items() for note in _tails(name, rows)]
+    if "scales" in known and len(samples) > 1 and not by_column:  # it measures distances
+        found += _dimension(samples)
     if "dependence" in known:
         found += _dependence(samples)
     if "saturation" in known:
@@ -69,6 +78,23 @@ def _scales(samples: Mapping[str, FloatArray]) -> list[str]:
     return [
         f"columns differ {spread.max() / spread.min():.0f}-fold in standard deviation, and "
         "distances see only the widest; use scale='std' or scale='rank'"
+    ]
+
+
+def _dimension(samples: Mapping[str, FloatArray]) -> list[str]:
+    n = len(next(iter(samples.values())))
+    most = _COLUMNS_PER_DECADE * math.log10(n) - 1.0
+    if sum(rows.shape[1] for rows in samples.values()) <= most:
+        return []
+    # Columns of repeated values take places, and no dimension.
+    columns = [column for rows in samples.values() for column in _some(rows)]
+    wide = sum(len(np.unique(c)) > (1.0 - _REPEATED) * len(c) for c in columns)
+    if wide <= most:
+        return []
+    return [
+        f"{wide} columns are many for n={n} samples: neighbours are hardly nearer than others, and "
+        "the value is probably far too small; use GaussianCopula if it fits, a held-out bound such "
+        "as Predictive, or fewer columns"
     ]
 
 
@@ -114,7 +140,8 @@ def _saturation(method: Any, value: float, n: int) -> list[str]:
     ceiling = method.ceiling(n)
     if n < 20 or value < _CEILING * ceiling:
         return []
+    beyond = getattr(method, "beyond_ceiling", "more samples, LNC, or GaussianCopula if it fits")
     return [
         f"{value:.2f} nats is near the most that n={n} samples can show ({ceiling:.2f}), so the "
-        "truth is probably larger; use more samples, LNC, or GaussianCopula if it fits"
+        f"truth is probably larger; use {beyond}"
     ]

@@ -134,6 +134,7 @@ class GaoMixed:
 
     sense: ClassVar[Sense] = "point"
     cautions: ClassVar[frozenset[str]] = frozenset({"saturation", "dependence", "scales"})
+    beyond_ceiling: ClassVar[str] = "more samples, or LNC if nothing repeats"
     k: int = 3
     form: Literal["code", "paper"] = "code"
     scale: Scale = "std"
@@ -192,6 +193,7 @@ class MesnerShalizi:
 
     sense: ClassVar[Sense] = "point"
     cautions: ClassVar[frozenset[str]] = frozenset({"saturation", "dependence", "scales"})
+    beyond_ceiling: ClassVar[str] = "more samples, or LNC if nothing repeats"
     k: int = 3
     scale: Scale = "std"
 

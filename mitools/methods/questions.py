@@ -2,6 +2,8 @@
 
 Optional class attributes refine how answers are labelled: ``sense`` ("point" unless it says
 otherwise), ``conditional_sense``, and ``cautions``, the names of the checks to make on the data.
+``ceiling(n)``, where "saturation" is among them, is the most that n samples can show, and
+``beyond_ceiling`` says what to use instead.
 
 ``symbolic`` names the arguments, of "x", "y" and "z", of which the method only asks which values
 are equal: these may be given as strings or categories. Series, and lists of variables, may be if

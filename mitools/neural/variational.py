@@ -110,6 +110,15 @@ class Variational:
             return float("inf")
         return float(np.log(max(_group_sizes(part_sizes(n, self.fitting)[2], self.rivals))))
 
+    @property
+    def beyond_ceiling(self) -> str:
+        """What to use where InfoNCE shows all that it can: more rivals, or a bound without cap."""
+        return (
+            f"more samples or a larger share of them to test (the cap is the log of the test "
+            f"samples, or of rivals={self.rivals} if they are fewer), Variational(DV()) or NWJ(), "
+            "or DifferenceOfEntropies"
+        )
+
     def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
         """Return the bound on I(X; Y), or the estimate, in nats."""
         return self.held_out(x, y).value

@@ -191,6 +191,8 @@ def test_high_information_shows_the_cap_of_contrast_and_the_note():
         found = mutual_information(x, y, method)
     assert 0.9 * math.log(30) < found.value <= math.log(30)
     assert any("near the most" in note for note in found.notes)
+    advice = next(note for note in found.notes if "near the most" in note)
+    assert "rivals=30" in advice and "DV" in advice and "LNC" not in advice
 
 
 @pytest.mark.parametrize("method", BRIEFLY, ids=name)

@@ -4,7 +4,14 @@ from mitools.effective.decoding import GeneralisationGap, LabelNoiseDecoding
 from mitools.effective.evidence import Counting, Evidence, LabelEntropy, MaskInformation
 from mitools.effective.parameters import peff
 from mitools.effective.prequential import PrequentialDecoding, ScoreDecoding, TangentDecoding
+from mitools.effective.proxies import memorised, noise_covariance
 from mitools.effective.resampled import ResampledMasks
+from mitools.effective.robustness import (
+    LipschitzBound,
+    lipschitz_bound,
+    local_lipschitz,
+    spectral_product,
+)
 
 __all__ = [
     "Counting",
@@ -12,10 +19,16 @@ __all__ = [
     "GeneralisationGap",
     "LabelEntropy",
     "LabelNoiseDecoding",
+    "LipschitzBound",
     "MaskInformation",
     "PrequentialDecoding",
     "ResampledMasks",
     "ScoreDecoding",
     "TangentDecoding",
+    "lipschitz_bound",
+    "local_lipschitz",
+    "memorised",
+    "noise_covariance",
     "peff",
+    "spectral_product",
 ]

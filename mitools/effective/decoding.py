@@ -217,13 +217,8 @@ def masked_outputs(model: nn.Module, mask: Mask, samples: Samples, batch_size: i
     with untouched(model), torch.no_grad(), masked(model, mask):
         for inputs, _ in as_batches(samples, batch_size=batch_size):
             inputs = inputs.to(device=device, dtype=dtype if inputs.is_floating_point() else None)
-            outputs = _run(model, inputs)
-            if not isinstance(outputs, torch.Tensor) or len(outputs) != len(inputs):
-                raise ValueError(
-                    "model must return one tensor with a row for each input; got "
-                    f"{_shape(outputs)} for {len(inputs)} inputs. Wrap it in a module that does."
-                )
-            rows.append(outputs.reshape(len(outputs), -1).double().cpu().numpy())
+            outputs = run_checked(model, inputs)
+            rows.append(outputs.double().cpu().numpy())
     stacked = np.concatenate(rows)
     if not np.isfinite(stacked).all():
         raise ValueError(
@@ -233,14 +228,21 @@ def masked_outputs(model: nn.Module, mask: Mask, samples: Samples, batch_size: i
     return stacked
 
 
-def _run(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+def run_checked(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """Return the outputs for a batch, a row for each input, or say what is wrong with them."""
     try:
-        return model(inputs)
+        outputs = model(inputs)
     except Exception as error:  # whatever foreign code raises, it is about this input
         raise ValueError(
             f"inputs must be such as the model accepts; it refused a batch of shape "
             f"{tuple(inputs.shape)} and dtype {inputs.dtype}: {type(error).__name__}: {error}"
         ) from error
+    if not isinstance(outputs, torch.Tensor) or len(outputs) != len(inputs):
+        raise ValueError(
+            "model must return one tensor with a row for each input; got "
+            f"{_shape(outputs)} for {len(inputs)} inputs. Wrap it in a module that does."
+        )
+    return outputs.reshape(len(outputs), -1)
 
 
 def class_scores(outputs: FloatArray, classes: int) -> FloatArray:

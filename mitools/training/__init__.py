@@ -6,6 +6,7 @@ from mitools.training.loop import Training, train
 from mitools.training.losses import cross_entropy, loss_of, mean_squared_error
 from mitools.training.optimizers import SGD, Adam, AdamW, Optimizer
 from mitools.training.schedules import Constant, Cosine, MultiStep, Schedule, Warmup
+from mitools.training.stacked import train_together
 from mitools.training.state import TrainState, state_of
 from mitools.training.stopping import EarlyStopping
 
@@ -31,4 +32,5 @@ __all__ = [
     "mean_squared_error",
     "state_of",
     "train",
+    "train_together",
 ]

@@ -162,7 +162,7 @@ def train(
             f"checkpoint must lie in an existing folder; {str(path.parent)!r} is none. "
             "Make it first."
         )
-    with modes_kept(model), _threads(training.threads):
+    with modes_kept(model), on_threads(training.threads):
         run = _run(model, data, training, mask)
         identity = _identity(training, run.passes, mask) if path is not None else {}
         if path is not None and path.exists():
@@ -257,7 +257,8 @@ def _identity(training: Training, passes: Passes, mask: Masking | None) -> dict[
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def on_threads(count: int) -> Iterator[None]:
+    """Let torch use so many CPU threads inside."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

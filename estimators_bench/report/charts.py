@@ -27,9 +27,11 @@ class Axis:
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self) -> list[float]:
-        """Return round values within: powers of ten, with 2 and 5 where there is room."""
+        """Return round values within: powers of ten, and more where they are few."""
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        steps = (1,) if len(decades) > 4 else (1, 3) if len(decades) > 3 else (1, 2, 5)
+        wide = self.high / self.low
+        steps = (1,) if wide > 1e3 else (1, 3) if wide > 100 else (1, 2, 5) if wide > 8 else None
+        steps = steps or (1, 1.5, 2, 3, 4, 5, 7)
         values = (step * 10.0**decade for decade in decades for step in steps)
         return [value for value in values if self.low <= value * 1.0001 and value <= self.high]
 

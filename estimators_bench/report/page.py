@@ -219,17 +219,18 @@ def _sizes(found: Rows, boards: Sequence[Board]) -> Markup:
         rows = rows.set_index("n").drop(columns=["family", "question"]).dropna(axis=1, how="any")
         order = [name for name in board.table["contender"] if name in rows.columns]
         if order:
-            parts.extend(_growth(board.title, rows[order]))
+            ranked = set(board.table["contender"][board.table["rank"].notna()])
+            parts.extend(_growth(board.title, rows[order], [n for n in order if n in ranked]))
     return tag("section", parts, id="sizes")
 
 
-def _growth(title: str, rows: Rows) -> list[Child]:
-    """Return a chart of the best, and a table of all."""
+def _growth(title: str, rows: Rows, ranked: Sequence[str]) -> list[Child]:
+    """Return a chart of the best of those who answered the same tasks, and a table of all."""
+    new = ~rows[ranked].T.duplicated()  # the same numbers with an interval around them are not
     best = {
-        str(name): [(float(n), max(float(error), _SMALL)) for n, error in rows[name].items()]
-        for name in rows.columns[:8]
+        name: [(float(n), max(float(error), _SMALL)) for n, error in rows[name].items()]
+        for name in new.index[new][:8]
     }
-    drawn = charts.lines(best, "samples", "mean |error|, nats", f"Mean |error| against n, {title}")
     columns = [tables.Column("contender", "", lambda name: name, text=True)]
     for n in rows.index:
         columns.append(
@@ -240,13 +241,13 @@ def _growth(title: str, rows: Rows) -> list[Child]:
                 lambda name, n=n: rows[name][n],
             )
         )
-    said = f"Mean |error| over the tasks of {title}, of those who answered all at every n."
+    said = f"Mean |error| over those tasks of {title} that a contender takes, at every n."
+    parts: list[Child] = [tag("h3", title)]
+    if len(best) > 1:
+        about = f"Mean |error| against n, {title}"
+        parts.append(tag("figure", charts.lines(best, "samples", "mean |error|, nats", about)))
     table = tables.sortable(columns, list(rows.columns), said)
-    return [
-        tag("h3", title),
-        tag("figure", drawn),
-        tag("details", tag("summary", "as a table"), table),
-    ]
+    return [*parts, tag("details", tag("summary", "as a table, of all"), table)]
 
 
 def _coverage(found: Rows) -> Markup:

@@ -49,12 +49,12 @@ class Board:
 
     @property
     def title(self) -> str:
-        """Family, the question where it is not I(X; Y), and whether bounds are compared."""
+        """Family, the question where it is not I(X; Y), and what is compared if not estimates."""
         asked = self.question.replace("_", " ")
         plain = asked in ("mutual information", "mask information", "selection")
         family = self.family[:1].upper() + self.family[1:]
         said = family if plain else f"{family}: {asked}"
-        return f"{said}: bounds" if self.group == "bounds" else said
+        return said + {"bounds": ": bounds", "selection": ": choices"}.get(self.group, "")
 
 
 def answered(frame: Rows) -> Rows:
@@ -156,11 +156,6 @@ def failures(frame: Rows) -> Rows:
     return found.reset_index(drop=True).sort_values(["contender", "status"], kind="stable")
 
 
-def best(board: Board, most: int = 6) -> list[str]:
-    """Return the contenders that head a board."""
-    return [str(name) for name in board.table["contender"].head(most)]
-
-
 def _groups(frame: Rows) -> Iterator[tuple[Group, Rows]]:
     """Yield the rows to be scored in each way; a contender's sense decides, failures included."""
     samples = frame[frame["kind"] == "samples"]
@@ -207,7 +202,8 @@ def _score_estimates(rows: Rows, seed: int) -> Rows:
     table = _scored(rows, lambda done: _errors(done, seed))
     # A rank is for those who answered everything, seeds included.
     table["whole"] = (table["tasks"] == table["of"]) & (table["failed"] == 0)
-    table = table.sort_values(["whole", "iqm"], ascending=[False, True], kind="stable")
+    order = ["whole", "tasks", "iqm"]
+    table = table.sort_values(order, ascending=[False, False, True], kind="stable")
     table["rank"] = table["iqm"].where(table["whole"]).rank(method="min")
     return table.reset_index(drop=True)
 

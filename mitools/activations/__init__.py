@@ -1,7 +1,8 @@
 """What the layers of a network compute on data, and how much they know of it."""
 
-from mitools.activations.capture import Activations, Reduce, activation_batches, capture
+from mitools.activations.capture import Activations, activation_batches, capture
 from mitools.activations.information import layer_information
+from mitools.activations.places import Reduce
 from mitools.activations.watching import At, weight_layers
 
 __all__ = [

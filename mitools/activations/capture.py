@@ -1,8 +1,9 @@
 """One pass over the data, and the activations of every layer as arrays."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,20 +14,17 @@ from tqdm.auto import tqdm
 
 from mitools._typing import IntArray
 from mitools._validation import checked_choice, checked_count
+from mitools.activations.places import Reduce, patches, summary
 from mitools.activations.watching import At, chosen_layers, watched
 from mitools.data import Batches, Samples, as_batches
 from mitools.models import check_finite, check_materialized
 from mitools.training.evaluation import place_of, placed
 
-Reduce = Literal["flatten", "mean", "patches"]
-"""What becomes of the places of a feature map: all kept, averaged, or a grid of them kept."""
-
 Rows = NDArray[np.float32]
 
-_CHANNELS_LAST = (nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.LayerNorm, nn.Embedding)
-_PLACES = 3  # along each axis of a feature map
 _MEMORY = 1 << 32
-_INPUTS, _TARGETS, _INDICES = ("inputs",), ("targets",), ("indices",)  # no layer is called so
+# No layer is called so: their names are strings.
+_INPUTS, _TARGETS, _INDICES, _READS = ("inputs",), ("targets",), ("indices",), ("reads",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +33,7 @@ class Activations(Mapping[str, Rows]):
 
     Parameters
     ----------
-    layers : dict of str to array, each of shape (n, d) or, for patches, (n, places, channels)
+    layers : dict of str to array, each of shape (n, d) or, for places, (n, places, channels)
         Row i of every array belongs to the same sample.
     targets : array, shape (n,) or (n, t)
         int64 classes, or float64 values.
@@ -43,12 +41,15 @@ class Activations(Mapping[str, Rows]):
         Which sample of the pass each row is, counted from 0.
     inputs : array, shape (n, d), or None
         The inputs, flattened, if asked for.
+    reads : dict of str to array, each of shape (n, d) or (n, places, channels x kernel)
+        With ``reduce="patches"``, what every layer reads for each of its places; else empty.
     """
 
     layers: dict[str, Rows]
     targets: NDArray[Any]
     indices: IntArray
     inputs: Rows | None = None
+    reads: dict[str, Rows] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Rows:
         return self.layers[name]
@@ -97,9 +98,11 @@ def capture(
         once or after a normalisation (where none follows, as for logits, behind the
         normalisation or as it is); its own output, the pre-activation; or what it reads. Of other
         modules, "activation" is the output.
-    reduce : {"flatten", "mean", "patches"}
+    reduce : {"flatten", "mean", "places", "patches"}
         Feature maps (n, channels, ...) and sequences (n, ..., features) keep all their values, or
-        the mean over places, or the channels at 3 places along each axis, evenly spaced.
+        the mean over places, or the channels at 3 places along each axis, evenly spaced. "patches"
+        are such places of what layers give, and of what convolutions read the k x k neighbourhoods
+        for those places (in `Activations.reads`, or as the layers if ``at="input"``).
     limit : int or None
         Keep so many samples at most.
     seed : int or None
@@ -137,10 +140,10 @@ def capture(
     batches = as_batches(loader)
     store = _Store(_capacity(batches, limit), checked_count("memory", memory))
     seen = 0
-    passed = activation_batches(model, batches, layers, at=at, reduce=reduce)
-    for x, y, found in tqdm(passed, desc="capture", disable=not progress):
+    passed = _passed(model, batches, layers, at, reduce)
+    for x, y, found, reads in tqdm(passed, desc="capture", disable=not progress):
         rows, slots = _slots(seen, len(x), limit, chance)
-        columns: dict[Any, Tensor] = {**found, _TARGETS: y}
+        columns: dict[Any, Tensor] = {**found, **reads, _TARGETS: y}
         if inputs:
             columns[_INPUTS] = x.reshape(len(x), -1)
         arrays = {name: _array(name, tensor[rows]) for name, tensor in columns.items()}
@@ -149,9 +152,9 @@ def capture(
         if limit is not None and chance is None and seen >= limit:
             break
     kept = store.arrays(min(seen, limit or seen))
-    own = (_INPUTS, _TARGETS, _INDICES)
-    named = {name: array for name, array in kept.items() if name not in own}
-    return Activations(named, kept[_TARGETS], kept[_INDICES], kept.get(_INPUTS))
+    named = {name: array for name, array in kept.items() if isinstance(name, str)}
+    reads = {name[1]: array for name, array in kept.items() if name[0] == _READS}
+    return Activations(named, kept[_TARGETS], kept[_INDICES], kept.get(_INPUTS), reads)
 
 
 def activation_batches(
@@ -167,26 +170,44 @@ def activation_batches(
     Parameters and errors as for `capture`; with ``reduce=None`` tensors keep their shapes. They
     are copies on the model's device and in its dtype. Between batches the model is as it was.
     """
+    for inputs, targets, records, _ in _passed(model, loader, layers, at, reduce):
+        yield inputs, targets, records
+
+
+def _passed(
+    model: nn.Module, loader: Any, layers: Sequence[str] | None, at: At, reduce: Reduce | None
+) -> Iterator[tuple[Tensor, Tensor, dict[str, Tensor], dict[tuple[Any, str], Tensor]]]:
+    """Yield `activation_batches`, and for patches what each layer reads."""
     checked_choice("at", at, ("activation", "output", "input"))
-    checked_choice("reduce", reduce, ("flatten", "mean", "patches", None))
+    checked_choice("reduce", reduce, ("flatten", "mean", "places", "patches", None))
     check_materialized(model)
     check_finite(dict(model.named_parameters()))
     chosen = chosen_layers(model, layers)
     device, dtype = place_of(model)
 
-    def copy(name: str, value: Tensor) -> Tensor:
-        return _summary(value, isinstance(chosen[name], _CHANNELS_LAST), reduce)
+    def given(name: str, value: Tensor) -> Tensor:
+        return summary(value, chosen[name], reduce)
 
+    def read(name: str, value: Tensor) -> Tensor:
+        return patches(value, chosen[name])
+
+    copy = read if reduce == "patches" and at == "input" else given
     expected: tuple[str, ...] | None = None
     for inputs, targets in as_batches(loader):
         inputs = placed(inputs, device, dtype)
-        with watched(model, chosen, at, copy) as records:
+        with ExitStack() as stack:
+            reads: dict[str, Tensor] = {}
+            if reduce == "patches" and at != "input":
+                reads = stack.enter_context(watched(model, chosen, "input", read))
+            records = stack.enter_context(watched(model, chosen, at, copy))
             _run(model, inputs.clone())  # which it may overwrite
         if expected is None:
             _check_reached(chosen, records)
             expected = tuple(records)
         _check_batch(records, expected, len(inputs))
-        yield inputs, targets, records
+        if reads:
+            _check_batch(reads, expected, len(inputs))
+        yield inputs, targets, records, {(_READS, name): reads[name] for name in reads}
 
 
 def _run(model: nn.Module, inputs: Tensor) -> None:
@@ -236,25 +257,6 @@ def _check_batch(records: Mapping[str, Tensor], expected: tuple[str, ...], n: in
                 f"values among {values.numel():,}. Does the model overflow in its dtype? Try "
                 "model.double()."
             )
-
-
-def _summary(value: Tensor, channels_last: bool, reduce: Reduce | None) -> Tensor:
-    """Return a copy without, or with fewer, places."""
-    if reduce is None or value.ndim == 0:
-        return value.clone()
-    if value.ndim <= 2 or reduce == "flatten":
-        return value.reshape(len(value), -1).clone()
-    value = value if channels_last else value.movedim(1, -1)
-    axes = range(1, value.ndim - 1)
-    if reduce == "mean":
-        value = value if value.is_floating_point() else value.float()
-        return value.mean(dim=tuple(axes))
-    for axis in axes:
-        size = value.shape[axis]
-        # The middles of equal parts; on tiny maps places repeat, so that grids always match.
-        picks = [(2 * i + 1) * size // (2 * _PLACES) for i in range(_PLACES)]
-        value = value.index_select(axis, torch.tensor(picks, device=value.device))
-    return value.flatten(1, -2)
 
 
 def _array(name: Any, values: Tensor) -> NDArray[Any]:

@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 
 from mitools._typing import FloatArray, Sense
 from mitools._validation import UnreliableEstimate, checked_count
-from mitools.activations.capture import Reduce, capture
+from mitools.activations.capture import capture
+from mitools.activations.places import Reduce
 from mitools.activations.watching import At
 from mitools.measures import mutual_information
 from mitools.methods import GaussianCopula, Ross
@@ -64,8 +65,15 @@ def layer_information(
     Activations are captured in one pass (see `capture`). Variables of more than `components`
     columns are reduced to their first principal components, because estimators fail in high
     dimension; by the data processing inequality the information among reduced variables is at
-    most that among whole ones. Feature maps with ``reduce="patches"`` are treated place by place,
-    two maps at the same relative places, and the values are averaged.
+    most that among whole ones.
+
+    Feature maps are averaged over their places, or kept whole, or treated place by place, and the
+    values averaged: ``reduce="places"`` takes two maps at the same relative places.
+    ``reduce="patches"`` sets the vector that T' gives at a place against what T' reads for it,
+    which for a convolution is a k x k neighbourhood, and stands for T in I(T; T') [2]_: after
+    pooling and whatever is added on the way, and where T' does not read T but another layer
+    (beside a shortcut, say), of that one. A layer over features that reads all places reads one
+    patch.
 
     A network without noise is a function: for continuous inputs the whole I(X; T) and I(T; T')
     are infinite [1]_, and what the table shows is how finely `components`, `noise` and the method
@@ -87,7 +95,7 @@ def layer_information(
     at, reduce
         As in `capture`; feature maps are averaged over their places by default.
     components : int or None
-        Principal components, of each variable, and of each place for patches. None: all columns.
+        Principal components, of each variable, and of each place or patch. None: all columns.
         Constant columns are always left out.
     noise : float, >= 0
         Standard deviation of Gaussian noise added to T, after the reduction, in units of the root
@@ -117,6 +125,7 @@ def layer_information(
     References
     ----------
     .. [1] Amjad and Geiger, IEEE TPAMI 42, 2225 (2020); Goldfeld et al., ICML 2019.
+    .. [2] No paper's: the receptive field of one layer, so that both sides are of fixed size.
 
     Examples
     --------
@@ -153,8 +162,13 @@ def layer_information(
         name: _variable("T", rows, components, noise, seed + i)
         for i, (name, rows) in enumerate(found.items(), start=1)
     }
+    reads = {
+        name: _variable("T", rows, components, noise, seed + i, f"T: what {name} reads")
+        for i, (name, rows) in enumerate(found.reads.items(), start=len(variables))
+        if i > len(variables)  # the first layer reads no other
+    }
     rows = []
-    asked = list(_questions(variables, inputs, targets, method, y_method))
+    asked = list(_questions(variables, reads, inputs, targets, method, y_method))
     for layer, following, quantity, x, y, how in tqdm(asked, disable=not progress):
         try:
             answer = _answer(x, y, how, error)
@@ -170,6 +184,7 @@ def layer_information(
 
 def _questions(
     variables: dict[str, _Variable],
+    reads: dict[str, _Variable],
     inputs: _Variable,
     targets: _Variable,
     method: MutualInformation,
@@ -181,7 +196,7 @@ def _questions(
         yield layer, "", "I(T; Y)", found, targets, y_method
         if layer in following:
             after = following[layer]
-            yield layer, after, "I(T; T')", found, variables[after], method
+            yield layer, after, "I(T; T')", reads.get(after, found), variables[after], method
 
 
 def _answer(
@@ -236,7 +251,12 @@ def _nothing(method: Any, note: str) -> Estimate:
 
 
 def _variable(
-    symbol: str, rows: NDArray[Any], components: int | None, noise: float, seed: int
+    symbol: str,
+    rows: NDArray[Any],
+    components: int | None,
+    noise: float,
+    seed: int,
+    *notes: str,
 ) -> _Variable:
     """Return captured rows without constant columns, reduced, with noise added."""
     whole = rows.shape[-1]
@@ -253,15 +273,15 @@ def _variable(
             drawn = np.random.default_rng([seed, place]).standard_normal(values.shape)
             values += noise * math.sqrt(float(values.var(axis=0).mean())) * drawn
         places.append(values)
-    notes = []
+    told = [*notes]
     if min(kept) < whole:
-        notes.append(f"{symbol}: {whole - min(kept)} of {whole} columns are constant")
+        told.append(f"{symbol}: {whole - min(kept)} of {whole} columns are constant")
     if shares:
         some = f"{min(shares):.0%}" if len(shares) == 1 else f"at least {min(shares):.0%}"
-        notes.append(f"{symbol}: PCA to {components} of {max(kept)} columns, {some} of variance")
+        told.append(f"{symbol}: PCA to {components} of {max(kept)} columns, {some} of variance")
     if noise:
-        notes.append(f"{symbol}: noise of {noise:g} standard deviations added")
-    return _Variable(places, tuple(notes))
+        told.append(f"{symbol}: noise of {noise:g} standard deviations added")
+    return _Variable(places, tuple(told))
 
 
 def _varying(rows: NDArray[Any]) -> NDArray[Any]:

@@ -115,18 +115,70 @@ def test_what_is_added_in_place_is_no_nonlinearity_of_the_layer():
     close(capture(model, samples)["a"], model.a(samples.inputs))
 
 
-def test_convolutions_flat_averaged_and_in_patches():
+def test_convolutions_flat_averaged_and_by_places():
     model, samples = lenet5(size=8, seed=0), data(7, 1, 8, 8)
     maps = torch.relu(model.conv1(samples.inputs))
     n, c, h, w = maps.shape
     close(capture(model, samples)["conv1"], maps.flatten(1))
     close(capture(model, samples, reduce="mean")["conv1"], maps.mean((2, 3)))
-    patches = capture(model, samples, reduce="patches")
+    by_place = capture(model, samples, reduce="places")
     places = [(h // 6, w // 6), (h // 2, w // 6), (5 * h // 6, 5 * w // 6)]
     for index, (row, column) in zip((0, 3, 8), places, strict=True):
-        close(patches["conv1"][:, index], maps[:, :, row, column])
-    assert patches["conv1"].shape == (n, 9, c)
-    assert patches["fc1"].shape == (n, 120)
+        close(by_place["conv1"][:, index], maps[:, :, row, column])
+    assert by_place["conv1"].shape == (n, 9, c)
+    assert by_place["fc1"].shape == (n, 120) and not by_place.reads
+
+
+CONVOLUTIONS = [
+    (nn.Conv2d(2, 3, 3), (9, 9)),
+    (nn.Conv2d(2, 3, (5, 2), stride=(2, 1), padding=(2, 1)), (9, 8)),
+    (nn.Conv2d(2, 3, 3, dilation=2, padding="same"), (7, 7)),
+    (nn.Conv2d(2, 3, 4, padding="same", padding_mode="reflect"), (8, 8)),
+    (nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"), (6, 6)),
+    (nn.Conv2d(2, 3, 1, stride=2, bias=False), (8, 8)),
+    (nn.Conv2d(2, 3, 8), (8, 8)),  # one place, three times over along each axis
+    (nn.Conv1d(2, 3, 3, stride=2, padding=(1,)), (9,)),
+    (nn.Conv3d(2, 3, (1, 2, 3), padding=(0, 1, 0)), (4, 5, 6)),
+]
+
+
+@pytest.mark.parametrize(("convolution", "size"), CONVOLUTIONS, ids=repr)
+def test_patches_are_what_a_convolution_multiplies_with_its_kernel(convolution, size):
+    """Kernel times patch plus bias is the output at that place, however the map is padded."""
+    model, samples = nn.Sequential(convolution), data(5, 2, *size)
+    found = capture(model, samples, at="output", reduce="patches")
+    bias = 0 if convolution.bias is None else convolution.bias
+    patches = torch.from_numpy(found.reads["0"])
+    assert patches.shape == (5, 3 ** len(size), convolution.weight[0].numel())
+    close(found["0"], patches @ convolution.weight.flatten(1).T + bias)
+    read = capture(model, samples, at="input", reduce="patches")
+    np.testing.assert_array_equal(read["0"], found.reads["0"])
+    assert not read.reads
+
+
+def test_other_layers_read_all_or_the_same_place():
+    model = Model(
+        lambda self, x: self.b(self.a(x).relu().flatten(1)), a=nn.Linear(3, 4), b=nn.Linear(24, 2)
+    )
+    samples = data(5, 6, 3)
+    found = capture(model, samples, reduce="patches")
+    close(found.reads["a"], samples.inputs[:, [1, 3, 5]])
+    close(found["a"], torch.relu(model.a(samples.inputs[:, [1, 3, 5]])))
+    close(found.reads["b"], torch.relu(model.a(samples.inputs)).flatten(1))
+    assert list(found) == list(found.reads) == ["a", "b"]
+
+
+def test_patches_of_a_layer_called_twice_and_memory():
+    model = Model(lambda self, x: self.a(self.a(x)), a=nn.Conv2d(1, 1, 3, padding=1))
+    samples = data(5, 1, 6, 6)
+    found = capture(model, samples, at="output", reduce="patches")
+    kernel = model.a.weight.flatten(1)
+    for name in ("a", "a#2"):
+        close(found[name], torch.from_numpy(found.reads[name]) @ kernel.T + model.a.bias)
+    assert not np.array_equal(found.reads["a"], found.reads["a#2"])
+    with pytest.raises(ValueError, match="memory must hold all activations"):
+        capture(model, samples, reduce="patches", memory=1_000)
+    capture(model, samples, reduce="places", memory=1_000)
 
 
 def test_sequences_have_their_features_last():

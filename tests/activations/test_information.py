@@ -165,7 +165,7 @@ def test_dead_layers_know_nothing():
     assert table.value[1] > 0.5
 
 
-@pytest.mark.parametrize("reduce", ["mean", "patches", "flatten"])
+@pytest.mark.parametrize("reduce", ["mean", "places", "patches", "flatten"])
 def test_feature_maps(reduce):
     samples = digits().take(range(300))
     images = Samples(samples.inputs.reshape(-1, 1, 8, 8), samples.targets)
@@ -180,21 +180,48 @@ def test_feature_maps(reduce):
         in {
             "mean": ["6, 10"],
             "flatten": ["10, 10"],
-            "patches": ["0, 10 or 6, 10"],  # lenet5 pads: nothing varies in the first corner
+            "places": ["0, 10 or 6, 10"],  # lenet5 pads: nothing varies in the first corner
+            "patches": ["10, 10"],  # what conv2 reads there does
         }[reduce]
     )
     averaged = table.notes.str.contains("mean over 9 places")
-    assert averaged.sum() == (6 if reduce == "patches" else 0)
+    assert averaged.sum() == {"places": 6, "patches": 5}.get(reduce, 0)  # fc1 reads one patch
 
 
-def test_patches_average_places():
+@pytest.mark.parametrize("reduce", ["places", "patches"])
+def test_the_value_of_a_map_is_the_mean_over_its_places(reduce):
     """Two of 9 places carry the label: the mean is 2/9 of log 2."""
     labels = torch.arange(600) % 2
     x = torch.randn(600, 1, 3, 3, generator=torch.Generator().manual_seed(0))
     x[:, 0, 0, 0] = x[:, 0, 2, 1] = labels * 1e3 + x[:, 0, 0, 0]
     model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(9, 2))
-    table = layer_information(model, Samples(x, labels), layers=["0"], reduce="patches")
+    table = layer_information(model, Samples(x, labels), layers=["0"], reduce=reduce)
     assert value(table, "0", "I(T; Y)") == pytest.approx(math.log(2) * 2 / 9, abs=0.02)
+
+
+@pytest.mark.parametrize("reduce", ["places", "patches"])
+def test_a_place_against_what_is_read_for_it(reduce):
+    """T' is a third of the sum over 3x3 independent places of T, and noise of 1/2 is added to both.
+
+    All variances are 1 and 1.25 with noise, so R^2 is 9 (1/3)^2 / 1.25^2 = 0.64 for the patch, and a
+    ninth of that for one place in it.
+    """
+    model = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.Conv2d(1, 1, 3, bias=False))
+    with torch.no_grad():
+        model[0].weight.fill_(1.0)
+        model[1].weight.fill_(1 / 3)  # so that T' has the variance 1, too
+    x = torch.randn(N, 1, 5, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(N) % 2
+    table = layer_information(model, (x, labels), Gaussian(), reduce=reduce, noise=0.5)
+    found = value(table, "0", "I(T; T')")
+    row = table[(table.layer == "0") & (table.quantity == "I(T; T')")].iloc[0]
+    if reduce == "patches":
+        assert found == pytest.approx(-0.5 * math.log(1 - 0.64), abs=NEAR)
+        assert row.dim == "9, 1" and "T: what 1 reads" in row.notes
+    else:
+        assert row.dim == "1, 1"
+        # Places 0, 2, 4 of five lie in what places 0, 1, 2 of three read.
+        assert found == pytest.approx(-0.5 * math.log(1 - 0.64 / 9), abs=NEAR)
 
 
 def test_standard_errors_on_request():

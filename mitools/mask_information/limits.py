@@ -8,7 +8,8 @@ are too rare to be seen are paid for.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,12 @@ _GRID = 2_000
 
 def certified_limit(
     masks: BoolArray,
-    sizes: Sequence[int] | None = None,
+    sizes: Sequence[Any] | None = None,
     *,
     kept: int | None = None,
     confidence: float = 0.95,
     orders: int = 8,
+    code: Callable[..., FloatArray] = lengths_in_order,
 ) -> float:
     """Return an upper limit on H(mask | init), valid for every law and every number of masks.
 
@@ -36,7 +38,7 @@ def certified_limit(
     masks : bool array, shape (K, p)
         From K independent data sets.
     sizes : sequence of int, optional
-        Number of weights in each layer, as for `shared_code`.
+        Number of weights in each layer, as for `shared_code`; or what else the code takes.
     kept : int or None
         The number of ones, if it was fixed before the data were seen; it lowers the cap.
     confidence : float
@@ -44,13 +46,14 @@ def certified_limit(
     orders : int
         The average over so many orders of the masks is as valid as one order, and steadier. Costs
         as many fits of the code to each mask.
+    code : callable
+        ``code(masks, sizes, kept=kept)`` returns the length of each mask by a code fitted on the
+        rows above it, at most `length_cap`: `shared.lengths_in_order`, or
+        `featured.featured_in_order` with its shapes for sizes.
     """
     cap = length_cap(masks.shape[1], kept)
     rng = np.random.default_rng(0)
-    found = [
-        lengths_in_order(masks[rng.permutation(len(masks))], sizes, kept=kept)
-        for _ in range(orders)
-    ]
+    found = [code(masks[rng.permutation(len(masks))], sizes, kept=kept) for _ in range(orders)]
     return betting_limit(np.array(found), cap, confidence)
 
 

@@ -201,10 +201,10 @@ def test_the_value_of_a_map_is_the_mean_over_its_places(reduce):
 
 @pytest.mark.parametrize("reduce", ["places", "patches"])
 def test_a_place_against_what_is_read_for_it(reduce):
-    """T' is a third of the sum over 3x3 independent places of T, and noise of 1/2 is added to both.
+    """T' is a third of the sum over 3x3 places of T, with noise of 1/2 added to both.
 
-    All variances are 1 and 1.25 with noise, so R^2 is 9 (1/3)^2 / 1.25^2 = 0.64 for the patch, and a
-    ninth of that for one place in it.
+    All variances are 1, or 1.25 with noise, so R^2 is 9 (1/3)^2 / 1.25^2 = 0.64 for the patch, and
+    a ninth of that for one place in it.
     """
     model = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.Conv2d(1, 1, 3, bias=False))
     with torch.no_grad():

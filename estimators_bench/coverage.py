@@ -1,6 +1,7 @@
 """How often the 95% limits of the bounds on mask information hold, where the truth is known.
 
-    python -m estimators_bench.coverage [--runs 200] [--masks 16] [--tasks PATTERN] [--jobs 2]
+    python -m estimators_bench.coverage [--runs 200] [--masks 16] [--jobs 2]
+        [--tasks PATTERN] [--contenders PATTERN]
 
 Each line is an exact mask task, of the small ones in the catalogue, and a contender that bounds it
 with an interval: the truth, the median of its limits, and the share of runs in which they hold.
@@ -34,18 +35,21 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--masks", type=int, default=16, help="data sets that are pruned on")
     parser.add_argument("--tasks", default="*", help="names to take, with * and ?")
+    parser.add_argument("--contenders", default="*", help="likewise")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     asked = parser.parse_args()
     print(f"{asked.runs} runs, {asked.masks} masks each; nats; share of runs in which it holds")
     print(f"{'task':<36}{'contender':<32}{'truth':>8}{'limit':>9}{'holds':>8}")
+    entering = [each for each in CONTENDERS if fnmatch.fnmatch(each.name, asked.contenders)]
+    small = [
+        task for task in TASKS if task.size <= SIZE and fnmatch.fnmatch(task.name, asked.tasks)
+    ]
     with Parallel(n_jobs=asked.jobs) as pool:
-        for task in TASKS:
-            for contender in CONTENDERS if task.size <= SIZE else ():
-                if contender.takes(task) and fnmatch.fnmatch(task.name, asked.tasks):
-                    runs = [
-                        delayed(once)(task, contender, asked.masks, s) for s in range(asked.runs)
-                    ]
-                    _show(task.name, contender.name, list(pool(runs)))
+        for task in small:
+            for each in entering:
+                if each.takes(task):
+                    runs = [delayed(once)(task, each, asked.masks, s) for s in range(asked.runs)]
+                    _show(task.name, each.name, list(pool(runs)))
         for name, case in CAUTIONS.items():
             if fnmatch.fnmatch(name, asked.tasks):
                 runs = [delayed(case)(np.random.default_rng([s, 0])) for s in range(asked.runs)]

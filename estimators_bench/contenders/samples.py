@@ -9,6 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from estimators_bench.contenders.kinds import Answer, Contender
+from estimators_bench.plan import module_name
 from estimators_bench.tasks.kinds import Kind, Question, SampleTask, Task
 from mitools import measures
 from mitools._typing import FloatArray
@@ -83,8 +84,9 @@ class Method:
 
     @property
     def package(self) -> str:
-        """The package that defines the method."""
-        return type(self.method).__module__.partition(".")[0]
+        """The package, or file of the user's, that defines the method."""
+        module = type(self.method).__module__.partition(".")[0]
+        return module.removeprefix(module_name(""))
 
     def takes(self, task: Task) -> bool:
         """Return whether the method answers this question about variables of these kinds."""

@@ -64,19 +64,15 @@ def growth(found: Rows, board: Board, most: int = 8) -> Figure:
     Raises
     ------
     ValueError
-        If the records have only one n, or nobody answered at all of them.
+        If the records have only one n, or nobody ranked answered at all of them.
     """
-    table = summary.by_size(found)
-    rows = table
-    if len(table):
-        rows = table[(table["family"] == board.family) & (table["question"] == board.question)]
-        rows = rows.set_index("n").drop(columns=["family", "question"]).dropna(axis=1, how="any")
-    names = [name for name in board.table["contender"] if name in rows.columns][:most]
-    if len(rows) < 2 or not names:
-        raise ValueError("found must hold records at two sizes at least, of one contender.")
+    rows = summary.growth(found, board)
+    rows = summary.leading(rows, board, most) if len(rows) else rows
+    if len(rows) < 2 or not len(rows.columns):
+        raise ValueError("found must hold records at two sizes at least, of one ranked contender.")
     figure = Figure(figsize=(7.2, 4.0), layout="constrained")
     axes = figure.subplots()
-    for i, name in enumerate(names):
+    for i, name in enumerate(rows.columns):
         axes.plot(
             rows.index,
             rows[name],
@@ -86,6 +82,12 @@ def growth(found: Rows, board: Board, most: int = 8) -> Figure:
             label=_escaped(name),
         )
     axes.set(xscale="log", yscale="log", xlabel="samples", ylabel="mean |error|, nats")
+    axes.set_xticks(rows.index, [f"{n:,}" for n in rows.index])
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    low, high = rows.min().min(), rows.max().max()
+    steps = [step * 10.0**power for power in range(-5, 3) for step in (1, 2, 5)]
+    axes.set_yticks([step for step in steps if low / 1.5 <= step <= high * 1.5])
     axes.set_title(_titled(board), loc="left", fontsize=10, color=_INK)
     axes.grid(color=_LINE, linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)

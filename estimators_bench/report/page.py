@@ -207,30 +207,23 @@ def _board(anchor: str, board: Board) -> Markup:
 
 
 def _sizes(found: Rows, boards: Sequence[Board]) -> Markup:
-    table = summary.by_size(found)
-    parts: list[Child] = [tag("h2", "Error against n")]
-    if not len(table):
-        parts.append(tag("p", "All records have one and the same n.", class_="soft"))
-        return tag("section", parts, id="sizes")
+    parts: list[Child] = []
     for board in boards:
-        rows = table[(table["family"] == board.family) & (table["question"] == board.question)]
-        if board.group != "points" or len(rows) < 2:
-            continue
-        rows = rows.set_index("n").drop(columns=["family", "question"]).dropna(axis=1, how="any")
-        order = [name for name in board.table["contender"] if name in rows.columns]
-        if order:
-            ranked = set(board.table["contender"][board.table["rank"].notna()])
-            parts.extend(_growth(board.title, rows[order], [n for n in order if n in ranked]))
-    return tag("section", parts, id="sizes")
+        rows = summary.growth(found, board) if board.group == "points" else ()
+        if len(rows) > 1 and len(rows.columns):
+            parts.extend(_growth(board, rows))
+    if not parts:
+        parts.append(tag("p", "Nobody was asked at two sizes or more.", class_="soft"))
+    return tag("section", tag("h2", "Error against n"), parts, id="sizes")
 
 
-def _growth(title: str, rows: Rows, ranked: Sequence[str]) -> list[Child]:
+def _growth(board: Board, rows: Rows) -> list[Child]:
     """Return a chart of the best of those who answered the same tasks, and a table of all."""
-    new = ~rows[ranked].T.duplicated()  # the same numbers with an interval around them are not
     best = {
-        name: [(float(n), max(float(error), _SMALL)) for n, error in rows[name].items()]
-        for name in new.index[new][:8]
+        str(name): [(float(n), max(float(error), _SMALL)) for n, error in errors.items()]
+        for name, errors in summary.leading(rows, board).items()
     }
+    title = board.title
     columns = [tables.Column("contender", "", lambda name: name, text=True)]
     for n in rows.index:
         columns.append(

@@ -139,6 +139,29 @@ def by_size(frame: Rows) -> Rows:
     return means.unstack("contender").reset_index()
 
 
+def growth(frame: Rows, board: Board) -> Rows:
+    """Return the mean absolute errors of a board's contenders at every n, a row an n.
+
+    Columns are contenders, best first; empty where there is only one n.
+    """
+    table = by_size(frame)
+    if not len(table):
+        return table
+    rows = table[(table["family"] == board.family) & (table["question"] == board.question)]
+    rows = rows.set_index("n").drop(columns=["family", "question"]).dropna(axis=1, how="any")
+    return rows[[name for name in board.table["contender"] if name in rows.columns]]
+
+
+def leading(rows: Rows, board: Board, most: int = 8) -> Rows:
+    """Return those columns of `growth` that are ranked, and so about the same tasks.
+
+    A contender that gives the numbers of a better one again, with another interval, is left out.
+    """
+    ranked = board.table["contender"][board.table["rank"].notna()]
+    rows = rows[[name for name in rows.columns if name in set(ranked)]]
+    return rows.loc[:, ~rows.T.duplicated()].iloc[:, :most]
+
+
 def failures(frame: Rows) -> Rows:
     """Return what went wrong, a row a contender and message: how often, and in which tasks.
 

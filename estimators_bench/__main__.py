@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of processor time for a unit (15 with fast methods only; else 300)",
     )
     run.add_argument("--memory", type=float, default=4.0, metavar="GB", help="for a process (4)")
-    run.add_argument("--retry", action="store_true", help="what timed out or was killed, again")
+    run.add_argument("--retry", action="store_true", help="what failed or timed out, again")
     run.add_argument("--fresh", action="store_true", help="forget what --out holds")
     run.add_argument("--quiet", action="store_true", help="no progress on stderr")
     run.set_defaults(act=_run)

@@ -77,7 +77,7 @@ def run(
     files : sequence of paths
         Python files which define contenders or tasks given here; see `plan.load_file`.
     retry : bool
-        Try again what timed out or was killed.
+        Try again what failed, timed out or was killed.
     fresh : bool
         Forget what `out` holds.
     progress : bool
@@ -118,7 +118,7 @@ def run(
         about = _about(plan, crew)
         write(journal.folder / ABOUT, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
         expected = {unit.key: planned(unit, about["setting"]) for unit in plan}
-        again = ("timed out", "killed") if retry else ()
+        again = ("failed", "timed out", "killed") if retry else ()
         missing = [unit for unit in plan if journal.lacks(expected[unit.key], again)]
         bar = Bar(plan, missing, journal.costs, crew, progress)
         with contextlib.closing(bar), contextlib.closing(outcomes(missing, crew)) as results:

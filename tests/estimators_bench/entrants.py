@@ -71,7 +71,7 @@ class Faulty(Mean):
             ctypes.string_at(0)
         if self.name == "hoards":
             np.ones(10**10)
-        wrong = {"number": 1.0, "nan": Answer(math.nan), "upside down": Answer(1, "point", (2, 1))}
+        wrong = {"number": 1.0, "nan": Answer(math.nan), "inverted": Answer(1, "point", (2, 1))}
         return wrong[self.name]
 
 

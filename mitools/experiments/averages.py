@@ -1,6 +1,7 @@
 """Means over repetitions, with Student's intervals."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from scipy.stats import t as student_t
@@ -19,7 +20,7 @@ def averaged(rows: pd.DataFrame, by: Sequence[str], column: str, confidence: flo
     ValueError
         If a group has a single row, from which no error can be told.
     """
-    found = [
+    found: list[dict[str, Any]] = [
         dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))
         | {column: group[column].mean(), "std_error": group[column].sem(), "seeds": len(group)}
         for key, group in rows.groupby(list(by), sort=False)

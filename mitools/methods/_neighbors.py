@@ -41,6 +41,8 @@ def scaled(rows: FloatArray, scale: Scale) -> FloatArray:
 
 def both_scaled(x: FloatArray, y: FloatArray, scale: Scale) -> tuple[FloatArray, FloatArray]:
     """Return x and y scaled, each on a thread of its own where that pays."""
+    if scale is None:
+        return x, y
     one, other = _kernels.together([partial(scaled, rows, scale) for rows in (x, y)], len(x))
     return one, other
 

@@ -18,7 +18,7 @@ from scipy.stats import t as student
 from estimators_bench.tasks.kinds import SampleTask, Truth
 from mitools._typing import FloatArray
 
-Law: TypeAlias = Callable[[int, Generator], tuple[FloatArray, FloatArray]]
+Law: TypeAlias = Callable[[int, Generator], tuple[FloatArray, ...]]
 Map: TypeAlias = Callable[[FloatArray], FloatArray]
 
 _FAMILY = "tuning"
@@ -107,9 +107,9 @@ def _clayton_nats(theta: float) -> float:
 
 
 def _mixture_density(x: FloatArray, y: FloatArray) -> FloatArray:
-    return sum(
-        norm.pdf(x, a, 0.6) * norm.pdf(y, b, 0.6) for a, b in ((-2, 0), (0, 2), (2, 0), (0, -2))
-    )
+    places = ((-2, 0), (0, 2), (2, 0), (0, -2))
+    each = [norm.pdf(x, a, 0.6) * norm.pdf(y, b, 0.6) for a, b in places]
+    return np.sum(each, axis=0)
 
 
 def _mixture(n: int, rng: Generator):
@@ -194,7 +194,7 @@ def _curve(x: FloatArray) -> FloatArray:
 
 def _mapped(law: Law, f: Map, g: Map, n: int, rng: Generator):
     x, y = law(n, rng)
-    return f(x), g(y)
+    return np.ascontiguousarray(f(x)), np.ascontiguousarray(g(y))
 
 
 def _same(x: FloatArray) -> FloatArray:

@@ -21,10 +21,10 @@ _SMOOTH = 0.5  # of the usual size of weights at the start: wild functions are l
 _BATCH = 256
 _RATE = 6e-3
 _FOLDS = 3
-_STEPS = 1_500
+_STEPS = 1_500  # with 10,000 samples or more; at least 450
 _EVERY = 75
 _PATIENCE = 300  # steps without an improvement
-_SURE = 2.0  # standard errors that the first steps must gain
+_SURE = 2.0  # standard errors that must be gained
 _RIVALS = 500
 _SLOPE = 0.3  # of a canonical pair, at least, so that it can be moved
 
@@ -53,23 +53,28 @@ class Perceptron:
         """Return the inputs, the hidden layers and the outputs."""
         states = [rows]
         for weights, level in zip(self.layers[::2], self.layers[1::2], strict=True):
-            states.append(np.tanh(states[-1] @ weights + level))
-        return [*states, states[-1] @ self.last + self.level + rows @ self.linear]
+            states.append(_tanh(states[-1] @ weights + level))
+        outputs: Float32 = states[-1] @ self.last + self.level + rows @ self.linear
+        return [*states, outputs]
 
     def backward(self, states: list[Float32], slope: Float32) -> list[Float32]:
         """Return the gradients of the parameters, given that of the outputs."""
-        found = [states[0].T @ slope, slope.sum(axis=0), states[-2].T @ slope]
-        upper = slope @ self.last.T
+        found: list[Float32] = [states[0].T @ slope, slope.sum(axis=0), states[-2].T @ slope]
+        upper: Float32 = slope @ self.last.T
         for weights, above, below in zip(
             self.layers[-2::-2],
             states[-2:0:-1],
             states[-3::-1],
             strict=True,
         ):
-            upper = upper * (1.0 - above**2)
-            found += [upper.sum(axis=0), below.T @ upper]
-            upper = upper @ weights.T
+            inner: Float32 = upper * (1 - above * above)
+            found += [inner.sum(axis=0), below.T @ inner]
+            upper = inner @ weights.T
         return found[::-1]
+
+
+def _tanh(rows: Float32) -> Float32:
+    return np.tanh(rows, dtype=np.float32)
 
 
 def _normal(shape: tuple[int, int], size: float, rng: Generator) -> Float32:
@@ -109,7 +114,8 @@ class Critic:
         """Return the gradient of minus the agreement of a batch."""
         f, g = self.f.forward(self.left[rows]), self.g.forward(self.right[rows])
         of_x, of_y = self.factors(rows, rows, f[-1], g[-1])
-        ratios = self.copula.matrix(rows, rows).astype(np.float32) + of_x @ of_y.T
+        ratios: Float32 = self.copula.matrix(rows, rows).astype(np.float32)
+        ratios += of_x @ of_y.T
         ratios += f[-1][:, -1:] + g[-1][:, -1]
         slope = _slope(ratios)
         by_x, by_y = slope @ of_y, slope.T @ of_x
@@ -225,45 +231,54 @@ class CrossFitted:
     gain: float
 
 
-def cross_fitted(copula: Elliptical, rng: Generator) -> CrossFitted | None:
-    """Return a ratio that was learned on other folds; None if at first nothing is learned.
+def cross_fitted(copula: Elliptical, rng: Generator, insist: bool = False) -> CrossFitted | None:
+    """Return a ratio that was learned on other folds; None if nothing is learned.
 
-    Half of a fold left out decides when to stop, for the other half, and the reverse.
+    Half of a fold left out decides when to stop, for the other half, and the reverse. Unless told
+    to insist, it gives up where the first steps gain nothing.
     """
     n = len(copula.left)
     parts = np.array_split(rng.permutation(n), _FOLDS)
-    whole, groups, gain = Critic(copula, rng).learned(), np.empty(n, np.int64), 0.0
+    whole, groups, gains = Critic(copula, rng).learned(), np.empty(n, np.int64), np.empty(n)
     for fold, held in enumerate(parts):
         rows = np.concatenate([part for part in parts if part is not held])
         halves = [_Judge(copula, half) for half in np.array_split(held, 2)]
-        best = _stopped(Course(Critic(copula, rng), rows, _STEPS, rng), halves, fold == 0)
+        course = Course(Critic(copula, rng), rows, _steps(n), rng)
+        best = _stopped(course, halves, fold == 0 and not insist)
         if best is None:
             return None
         for i, judge in enumerate(halves):
             groups[judge.rows] = 2 * fold + i
             whole.take(best[1 - i], judge.rows)
-            gain += float(judge.gains(best[1 - i]).sum()) / n
-    return CrossFitted(whole, groups, gain)
+            gains[judge.rows] = judge.gains(best[1 - i])
+    return CrossFitted(whole, groups, float(gains.mean())) if _clear(gains) else None
+
+
+def _steps(n: int) -> int:
+    """Return how many steps so many samples are worth."""
+    return _EVERY * round(_STEPS / _EVERY * min(1.0, max(0.3, math.sqrt(n / 10_000))))
 
 
 def _stopped(course: "Course", judges: list["_Judge"], may_end: bool) -> list[Learned] | None:
     """Return the best ratio by each judge; None if there is nothing to see after a while."""
     best = [course.critic.learned()] * len(judges)
     most, last = [0.0] * len(judges), 0
-    for step in range(_EVERY, _STEPS + 1, _EVERY):
+    for step in range(_EVERY, course.steps + 1, _EVERY):
         course.run(_EVERY)
         now = course.critic.learned()
         gains = [judge.gains(now) for judge in judges]
         for i, gain in enumerate(gains):
             if gain.mean() > most[i]:
                 most[i], best[i], last = float(gain.mean()), now, step
-        if may_end and step == _PATIENCE:
-            both = np.concatenate(gains)
-            if both.mean() < _SURE * both.std() / math.sqrt(len(both)):
-                return None
+        if may_end and step == _PATIENCE and not _clear(np.concatenate(gains)):
+            return None
         if step - last >= _PATIENCE:
             break
     return best
+
+
+def _clear(gains: FloatArray) -> bool:
+    return bool(gains.mean() > _SURE * gains.std() / math.sqrt(len(gains)))
 
 
 class _Judge:

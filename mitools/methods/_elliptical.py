@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,8 @@ def ranked(rows: FloatArray) -> FloatArray:
     """Return the ranks of each column, without columns that follow linearly from the others."""
     ranks = rankdata(rows, axis=0)
     scores = _scores(ranks, math.inf)
-    triangle, order = qr(scores, mode="r", pivoting=True)[-2:]
-    size = np.abs(np.diag(triangle))
+    found: Any = qr(scores, mode="r", pivoting=True)
+    size, order = np.abs(np.diag(found[0])), found[1]
     kept = np.sort(order[: len(size)][size > 1e-7 * math.sqrt(len(rows))])
     return ranks[:, kept]
 
@@ -176,7 +177,7 @@ def chosen(x: FloatArray, y: FloatArray, order: IntArray) -> Elliptical:
     own must not count as dependence.
     """
     blocks = np.array_split(order, max(1, len(order) // _RIVALS))
-    tried: dict[float, tuple[Elliptical, FloatArray]] = {}
+    tried: dict[float, tuple[Elliptical, NDArray[np.floating]]] = {}
 
     gaussian = fitted(x, y)
     if math.isinf(gaussian.nats):

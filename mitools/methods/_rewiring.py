@@ -86,7 +86,7 @@ def mean_normaliser(
     for group in np.unique(groups):
         members = rng.permutation(np.flatnonzero(groups == group))
         few = min(len(members) // 2, max(rows * len(members) // len(groups), 50))
-        one, others = members[:few], members[few:]
+        one, others = members[:few], members[few : few + 10_000]
         for ratios in (model.matrix(one, others), model.matrix(others, one).T):
             top = ratios.max(axis=1)
             weights = np.exp(ratios - top[:, None])

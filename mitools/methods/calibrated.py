@@ -143,6 +143,12 @@ class CalibratedKSG:
         left, right = ranked(x), ranked(y)
         if not left.shape[1] or not right.shape[1]:
             return Calibration(0.0, 0.0, "a constant", 0.0, None, 0.0, (), 0.0)
+        if len(left) <= left.shape[1] + right.shape[1]:
+            raise ValueError(
+                "x and y must have more samples than columns in all; got "
+                f"{len(left)} samples with {left.shape[1] + right.shape[1]} columns. Use more "
+                "samples or fewer columns."
+            )
         if _later(left, right):
             left, right = right, left
         with threadpool_limits(1, "blas"):
@@ -155,41 +161,53 @@ class CalibratedKSG:
     def _calibrated(
         self, copula: Elliptical, x: FloatArray, y: FloatArray, rng: Generator
     ) -> Calibration:
-        model, name, groups, gain = self._model(copula, rng)
-        method = KSG(self.k, scale=None)
-        partners = np.arange(len(x))
-        partners, _ = rewired(model, partners, copula.left, groups, _SWEEPS, rng)
+        n, columns = len(x), x.shape[1] + y.shape[1]
+        terms = KSG(self.k, scale=None).local_mutual_information(x, y)
+        whole = np.zeros(n, np.int64)
+        plain = self._against(copula, copula.name, None, whole, copula.left, terms, x, y, rng)
+        if not (self.learn and columns >= 4 and n >= 500):
+            return plain
+        found = cross_fitted(copula, rng, insist=plain.weight > 0.0)
+        if found is None:
+            return plain
+        name = f"{copula.name}, corrected by networks"
+        arguments = (found.groups, copula.left, terms, x, y, rng)
+        return self._against(found.ratio, name, found.gain, *arguments)
+
+    def _against(
+        self,
+        model: LogRatio,
+        name: str,
+        gain: float | None,
+        groups: IntArray,
+        along: FloatArray,
+        terms: FloatArray,
+        x: FloatArray,
+        y: FloatArray,
+        rng: Generator,
+    ) -> Calibration:
+        """Return the estimate with this model, given KSG's terms of the samples."""
+        method, rows = KSG(self.k, scale=None), np.arange(len(x))
+        partners, _ = rewired(model, rows, along, groups, _SWEEPS, rng)
         means, found = [], []
         for _ in range(5 if x.shape[1] + y.shape[1] <= 16 else 3):
-            partners, mean = rewired(model, partners, copula.left, groups, _SWEEPS // 2, rng)
+            partners, mean = rewired(model, partners, along, groups, _SWEEPS // 2, rng)
             means.append(mean)
             joined_anew = np.ascontiguousarray(y[partners])
             found.append(method.mutual_information(x, joined_anew))
         level, doubt = mean_normaliser(model, groups, rng)
-        if gain is None and abs(level) < _NOISE * doubt:
-            nats = copula.nats
+        if isinstance(model, Elliptical) and abs(level) < _NOISE * doubt:
+            nats = model.nats
         else:
             nats = float(np.mean(means)) - level
-        terms = method.local_mutual_information(x, y)
         neighbors = float(np.mean(terms))
         seen = neighbors - float(np.mean(found))
         noise = float(np.std(found, ddof=1)) * math.sqrt(1.0 + 1.0 / len(found))
         weight = 1.0 - min(1.0, (_NOISE * noise / seen) ** 2) if seen else 0.0
-        rows = np.arange(len(x))
-        terms = weight * terms + (1.0 - weight) * model.pairs(rows, rows)
-        error = float(np.std(terms, ddof=1)) / math.sqrt(len(terms))
+        mixed = weight * terms + (1.0 - weight) * model.pairs(rows, rows)
+        error = float(np.std(mixed, ddof=1)) / math.sqrt(len(rows))
         value = nats + weight * seen
         return Calibration(value, error, name, nats, gain, neighbors, tuple(found), weight)
-
-    def _model(
-        self, copula: Elliptical, rng: Generator
-    ) -> tuple[LogRatio, str, IntArray, float | None]:
-        """Return the model, its name, the groups in which it holds, and what networks gained."""
-        n, columns = len(copula.left), copula.left.shape[1] + copula.right.shape[1]
-        found = cross_fitted(copula, rng) if self.learn and columns >= 4 and n >= 500 else None
-        if found is None:
-            return copula, copula.name, np.zeros(n, np.int64), None
-        return found.ratio, f"{copula.name}, corrected by networks", found.groups, found.gain
 
 
 def _later(x: FloatArray, y: FloatArray) -> bool:

@@ -19,6 +19,8 @@ from mitools.mask_information.featured import (
     featured_in_order,
 )
 from mitools.mask_information.limits import length_cap
+from mitools.mask_information.mixture import mixed_code, mixed_in_order
+from mitools.mask_information.shared import shared_code
 
 SHAPES = [(20, 30), (30, 10)]
 SIZES = [600, 300]
@@ -136,6 +138,31 @@ def test_lengths_in_order_do_not_look_ahead():
     other[4:] ^= True
     first = featured_in_order(masks, SHAPES, weights)[:4]
     np.testing.assert_array_equal(featured_in_order(other, SHAPES, weights)[:4], first)
+
+
+def test_the_mixture_is_never_far_from_the_better_of_the_two():
+    rng = np.random.default_rng(12)
+    rows, weights = drawn(rng, 8, rows=1.5)
+    blocks = np.repeat(rng.random((8, 90)) < 0.5, 10, axis=1)[:, rng.permutation(900)]
+    for masks in (rows, blocks):
+        groups = np.array(shared_code(masks, SIZES).lengths)
+        features = np.array(featured_code(masks, SHAPES, weights).lengths)
+        mixed = np.array(mixed_code(masks, SHAPES, weights).lengths)
+        assert (mixed <= np.minimum(groups, features) + math.log(2) + 1e-9).all()
+        assert (mixed >= np.minimum(groups, features) - 1e-9).all()
+        assert (mixed_in_order(masks, SHAPES, weights) <= length_cap(900)).all()
+
+
+def test_a_certified_limit_is_named_so_and_a_point_needs_an_entropy():
+    masks, weights = drawn(np.random.default_rng(13), 6)
+    code = mixed_code(masks, SHAPES, weights)
+    mean = np.mean(code.lengths)
+    assert code.upper("m", certified=mean + 7.0).limit == pytest.approx(mean + 7.0)
+    assert code.upper("m", certified=0.0).limit == pytest.approx(mean)
+    assert "holds for every law" in code.upper("m", certified=0.0).notes[1]
+    assert "approximate" in code.upper("m").notes[1]
+    with pytest.raises(ValueError, match="entropy must be known for a point"):
+        code.point("m")
 
 
 def test_weights_that_do_not_fit_are_refused():

@@ -101,11 +101,9 @@ class Certified(_OfMasks):
         """Return an upper bound."""
         if not data.read:
             return _nothing_read("upper")
-        found = shared_code(data.masks, data.layers).upper(self.name)
         limit = certified_limit(data.masks, data.layers, confidence=CONFIDENCE, orders=self.orders)
-        note = "the limit holds for every law; it pays for what is too rare to be seen"
-        interval = (-math.inf, max(found.value, limit))
-        return Answer(found.value, "upper", interval, CONFIDENCE, (found.notes[0], note))
+        code = shared_code(data.masks, data.layers)
+        return _of_estimate(code.upper(self.name, confidence=CONFIDENCE, certified=limit))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from mitools.mask_information.decoders import (
     decoded_values,
     generalisation_gap,
 )
+from mitools.mask_information.featured import featured_code
 from mitools.mask_information.limits import betting_limit, certified_limit
+from mitools.mask_information.mixture import mixed_code, mixed_in_order
 from mitools.mask_information.quantities import DATA, NOISE
 from mitools.mask_information.sequential import (
     regressed_classes,
@@ -32,8 +34,11 @@ __all__ = [
     "counting",
     "decoded_classes",
     "decoded_values",
+    "featured_code",
     "generalisation_gap",
     "independent_code",
+    "mixed_code",
+    "mixed_in_order",
     "regressed_classes",
     "regressed_values",
     "shared_code",

@@ -64,7 +64,8 @@ class CodeLengths:
     lengths : tuple of float
         Nats charged for each mask by the code that was fitted on the others.
     entropy : float
-        Nats that the same family of codes would pay had it seen infinitely many masks.
+        Nats that the same family of codes would pay had it seen infinitely many masks; NaN where
+        nobody knows.
     distinct : int
         Number of different masks.
     """
@@ -73,27 +74,54 @@ class CodeLengths:
     entropy: float
     distinct: int
 
-    def upper(self, method: str, *, quantity: str = DATA, confidence: float = 0.95) -> Estimate:
-        """Return the mean length: an unbiased estimate of a valid upper bound on the entropy."""
+    def upper(
+        self,
+        method: str,
+        *,
+        quantity: str = DATA,
+        confidence: float = 0.95,
+        certified: float | None = None,
+    ) -> Estimate:
+        """Return the mean length: an unbiased estimate of a valid upper bound on the entropy.
+
+        Parameters
+        ----------
+        method, quantity, confidence
+            For the answer.
+        certified : float, optional
+            The limit of `certified_limit` at that confidence; otherwise one by Student's t, which
+            is approximate.
+        """
         lengths = np.array(self.lengths)
         error = float(lengths.std(ddof=1) / math.sqrt(len(lengths)))
         mean = float(lengths.mean())
-        limit = mean + float(student_t.ppf(confidence, len(lengths) - 1)) * error
-        return Estimate(
-            mean, method, "upper", quantity, error, (-math.inf, limit), confidence, self._notes()
-        )
+        if certified is None:
+            limit = mean + float(student_t.ppf(confidence, len(lengths) - 1)) * error
+            caution = (
+                f"the limit is approximate, and blind to what happens in fewer than 1 of "
+                f"{len(lengths)} draws"
+            )
+        else:
+            limit = max(mean, certified)
+            caution = "the limit holds for every law; it pays for what is too rare to be seen"
+        interval = (-math.inf, limit)
+        notes = (self._note(), caution)
+        return Estimate(mean, method, "upper", quantity, error, interval, confidence, notes)
 
     def point(self, method: str, *, quantity: str = DATA) -> Estimate:
         """Return the code's own entropy: consistent for I if kept weights are independent."""
+        if math.isnan(self.entropy):
+            raise ValueError(
+                "entropy must be known for a point; it is only of independent_code. Ask it for one."
+            )
         assumption = "the point assumes that weights are kept independently of each other"
         return Estimate(self.entropy, method, "point", quantity, notes=(assumption,))
 
-    def _notes(self) -> tuple[str, ...]:
+    def _note(self) -> str:
         draws = len(self.lengths)
         return (
             f"{self.distinct} distinct masks in {draws} draws; "
-            f"counting masks alone could not show more than log {draws} = {math.log(draws):.2f}",
-            f"the limit is approximate, and blind to what happens in fewer than 1 of {draws} draws",
+            f"counting masks alone could not show more than log {draws} = {math.log(draws):.2f}"
         )
 
 

@@ -49,7 +49,7 @@ def featured_code(
     Returns
     -------
     CodeLengths
-        Its `entropy` is the mean length: this code has no simple limit.
+        Without an `entropy`: it is not known what this code would pay at best.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def featured_code(
     draws, fixed = len(masks) - 1, kept is not None
     lengths = [_length(times - row, draws, row, shapes, alike, fixed) for row in masks]
     distinct = len({np.packbits(row).tobytes() for row in masks})
-    return CodeLengths(tuple(lengths), float(np.mean(lengths)), distinct)
+    return CodeLengths(tuple(lengths), math.nan, distinct)
 
 
 def featured_in_order(

@@ -61,7 +61,7 @@ def shared_code(
     Returns
     -------
     CodeLengths
-        Its `entropy` is the mean length: this code has no simple limit.
+        Without an `entropy`: it is not known what this code would pay at best.
     """
     masks, sizes = checked_masks(masks, sizes, kept)
     seen = Seen.nothing(sizes, kept)
@@ -73,7 +73,7 @@ def shared_code(
         lengths.append(seen.length(row))
         seen.add(row, j)
     distinct = len({np.packbits(row).tobytes() for row in masks})
-    return CodeLengths(tuple(lengths), float(np.mean(lengths)), distinct)
+    return CodeLengths(tuple(lengths), math.nan, distinct)
 
 
 def lengths_in_order(

@@ -1,0 +1,53 @@
+"""The code to use where nothing speaks for another: groups mixed with rows, columns and weights."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from mitools._typing import BoolArray, FloatArray
+from mitools.mask_information.codes import CodeLengths
+from mitools.mask_information.featured import Shape, featured_code, featured_in_order
+from mitools.mask_information.shared import lengths_in_order, shared_code
+
+
+def mixed_code(
+    masks: BoolArray,
+    shapes: Sequence[Shape],
+    weights: FloatArray | None = None,
+    *,
+    kept: int | None = None,
+) -> CodeLengths:
+    """Charge each mask with half of `shared_code` and half of `featured_code`.
+
+    The price is that of the better one for each mask, and log 2 at most.
+
+    Parameters
+    ----------
+    masks, shapes, weights, kept
+        As for `featured_code`.
+    """
+    groups = shared_code(masks, _sizes(shapes), kept=kept)
+    features = featured_code(masks, shapes, weights, kept=kept)
+    lengths = _half_half(np.array(groups.lengths), np.array(features.lengths))
+    return CodeLengths(tuple(lengths.tolist()), math.nan, groups.distinct)
+
+
+def mixed_in_order(
+    masks: BoolArray,
+    shapes: Sequence[Shape],
+    weights: FloatArray | None = None,
+    *,
+    kept: int | None = None,
+) -> FloatArray:
+    """Charge each mask so, by codes fitted on the rows above it: for `certified_limit`."""
+    groups = lengths_in_order(masks, _sizes(shapes), kept=kept)
+    return _half_half(groups, featured_in_order(masks, shapes, weights, kept=kept))
+
+
+def _half_half(one: FloatArray, other: FloatArray) -> FloatArray:
+    return math.log(2.0) - np.logaddexp(-one, -other)
+
+
+def _sizes(shapes: Sequence[Shape]) -> list[int]:
+    return [rows * columns for rows, columns in shapes]

@@ -1,6 +1,7 @@
 """What the bounds look at: a network with weights that no data has touched, its mask, and data."""
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -39,6 +40,8 @@ class Evidence:
         The data as the caller gave them: how they come in batches.
     progress : bool
         Whether to show a bar on stderr.
+    checkpoint : path of a directory, or None
+        Where methods that run a pruner again keep the runs that are finished.
     """
 
     model: nn.Module
@@ -50,6 +53,7 @@ class Evidence:
     original: bool = False
     loader: object = None
     progress: bool = False
+    checkpoint: str | os.PathLike[str] | None = None
 
 
 class MaskInformation(Protocol):

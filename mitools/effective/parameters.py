@@ -1,6 +1,7 @@
 """The main question: how many effective parameters does this pruned network have?"""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
@@ -18,13 +19,12 @@ from mitools.effective.evidence import (
     untouched_weights,
 )
 from mitools.effective.prequential import ScoreDecoding, TangentDecoding
-from mitools.effective.resampled import ResampledMasks
+from mitools.effective.resampled import LINEARISED, ResampledMasks
 from mitools.mask_information import DATA, NOISE
 from mitools.models import check_finite, prunable
 from mitools.pruning import Mask
 from mitools.results import EffectiveParameters, Estimate, LayerCount
 
-_LINEARISED = 1 << 27  # weights times points up to which a network is linearised unasked
 _TRACED = 1 << 24  # weights up to which paths are traced: above, tracing needs too much memory
 
 
@@ -39,6 +39,7 @@ def peff(
     confidence: float = 0.95,
     seed: int = 0,
     progress: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> EffectiveParameters:
     """Effective parameter count of a pruned network, between certified bounds.
 
@@ -71,6 +72,9 @@ def peff(
         For freshly drawn weights.
     progress : bool
         Whether to show bars on stderr.
+    checkpoint : path of a directory, optional
+        Where `ResampledMasks` keeps the masks of runs that are finished; after an interruption
+        the same call goes on from there, and its answer is the same.
 
     Returns
     -------
@@ -119,6 +123,7 @@ def peff(
         loader=loader,
         seed=seed,
         progress=progress,
+        checkpoint=checkpoint,
     )
     evidence, weights, obstacle = _at_untouched_weights(evidence, init, asked is None)
     methods = ([Counting()] if obstacle else _affordable(evidence)) if asked is None else asked
@@ -264,7 +269,7 @@ def _affordable(evidence: Evidence) -> list[MaskInformation]:
     if knows_noise(samples):
         decoder = TangentDecoding()
         cost = evidence.mask.size * min(len(samples), decoder.points)
-        chosen.append(decoder if cost <= _LINEARISED else LabelNoiseDecoding())
+        chosen.append(decoder if cost <= LINEARISED else LabelNoiseDecoding())
         if evidence.original and ScoreDecoding.suits(evidence.mask) and samples.classes:
             chosen.append(ScoreDecoding())
     if heldout is not None and not samples.targets.is_floating_point():

@@ -2,29 +2,34 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 from joblib import Parallel, delayed
 from scipy.stats import t as student_t
-from torch import nn
-from torch.utils.data import DataLoader, RandomSampler
 from tqdm import tqdm
 
-from mitools._typing import BoolArray
 from mitools.data import Bootstrap, FreshNoise, Resampling, Samples
 from mitools.effective.decoding import LabelNoiseDecoding, knows_noise
-from mitools.effective.evidence import Evidence, LabelEntropy, remembered_pruner
+from mitools.effective.evidence import Evidence, LabelEntropy, MaskInformation, remembered_pruner
+from mitools.effective.prequential import ScoreDecoding, TangentDecoding
+from mitools.effective.repruning import (
+    Finished,
+    batched_like,
+    check_same,
+    repruned,
+    run,
+    sealed_run,
+    stacked,
+)
 from mitools.mask_information import DATA, NOISE, independent_code
-from mitools.models import copied
 from mitools.pruning import Mask, Pruner
-from mitools.pruning.pruners import made_by
-from mitools.pruning.scoring import reproducibly
 from mitools.pruning.written import is_ours
 from mitools.results import Estimate
+
+LINEARISED = 1 << 27
+"""Weights times points up to which a network is linearised unasked."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class ResampledMasks:
     answer is 0, exactly. Otherwise the masks of `datasets` data sets are charged by
     `mask_information.independent_code`, each by the code fitted on the others; where the data know
     their label noise, it is also decoded from each mask, and its entropy is a second upper bound.
+    Pruners that train do so on many data sets at once, see `repruned`.
 
     Parameters
     ----------
@@ -52,6 +58,9 @@ class ResampledMasks:
         Of the data sets.
     jobs : int or None
         Processes; None leaves it to `joblib.parallel_config`.
+    decoder : MaskInformation or None
+        What decodes the noise from each mask. None: `ScoreDecoding` for SNIP's masks, and else
+        `TangentDecoding` where the network is small enough, as `mitools.peff` chooses for one mask.
     """
 
     pruner: Pruner | None = None
@@ -59,24 +68,42 @@ class ResampledMasks:
     datasets: int = 16
     seed: int = 0
     jobs: int | None = None
+    decoder: MaskInformation | None = None
 
     def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:
         """Return an upper bound, a point and, where noise can be decoded, a lower bound."""
         pruner = self._pruner(evidence)
         mask, model, samples = evidence.mask, evidence.model, evidence.samples
-        unread = _sealed_run(pruner, model, mask, samples)
+        unread = sealed_run(pruner, model, mask, samples)
         if unread is not None:
-            _check_same(unread, mask)
+            check_same(unread, mask)
             return self._nothing_read(pruner)
         if samples is None:
             raise ValueError("loader must be given to run a pruner that reads data; got None.")
         scheme = self.resampling or (FreshNoise() if knows_noise(samples) else Bootstrap())
         self._check_count(scheme, samples)
-        _check_same(_run(pruner, model, evidence.loader, mask), mask)
+        self._check_made(pruner, evidence)
         drawn = [scheme.draw(samples, index, self.seed) for index in range(self.datasets)]
-        loaders = [_batched_like(evidence.loader, part) for part in drawn]
-        masks = repruned(pruner, model, mask, loaders, jobs=self.jobs, progress=evidence.progress)
+        loaders = [batched_like(evidence.loader, part) for part in drawn]
+        masks = repruned(
+            pruner,
+            model,
+            mask,
+            loaders,
+            jobs=self.jobs,
+            progress=evidence.progress,
+            checkpoint=evidence.checkpoint,
+        )
         return self._coded(masks, drawn, scheme, evidence)
+
+    def _check_made(self, pruner: Pruner, evidence: Evidence) -> None:
+        """Raise ValueError unless the pruner makes the mask again, by itself and not together."""
+        kept = Finished(evidence.checkpoint, pruner, evidence.model, evidence.mask)
+        again = kept.load(evidence.loader)
+        if again is None:
+            (again,) = run(pruner, evidence.model, [evidence.loader], evidence.mask)
+            kept.save(evidence.loader, again)
+        check_same(again, evidence.mask)
 
     def _check_count(self, scheme: Resampling, samples: Samples) -> None:
         most = scheme.count_limit(samples)
@@ -126,18 +153,19 @@ class ResampledMasks:
 
     def _decoded(self, masks: Sequence[Mask], drawn: list[Samples], evidence: Evidence) -> Estimate:
         """Mean over data sets of what each mask tells about its own noise."""
-        decoder = LabelNoiseDecoding()
-        values = np.array(
-            [
-                decoder.decode(evidence.model, mask, samples, evidence.confidence).value
-                for mask, samples in tqdm(
-                    list(zip(masks, drawn, strict=True)),
-                    "decoding",
-                    disable=not evidence.progress,
-                    leave=False,
-                )
-            ]
+        decoder = self.decoder or decoder_for(masks, drawn[0])
+        tasks = [
+            dataclasses.replace(
+                evidence, mask=mask, samples=samples, loader=samples, original=True, progress=False
+            )
+            for mask, samples in zip(masks, drawn, strict=True)
+        ]
+        runs = Parallel(n_jobs=self.jobs, return_as="generator")(
+            delayed(decoder.bounds)(task) for task in tasks
         )
+        bar = tqdm(runs, "decoding", len(tasks), disable=not evidence.progress, leave=False)
+        found = [next(bound for bound in bounds or () if bound.sense == "lower") for bounds in bar]
+        values = np.array([bound.value for bound in found])
         error = float(values.std(ddof=1) / math.sqrt(len(values)))
         mean = float(values.mean())
         low = mean - float(student_t.ppf(evidence.confidence, len(values) - 1)) * error
@@ -157,122 +185,10 @@ _BOUNDED = {"I(mask; data)": DATA, "I(mask; label noise | inputs)": NOISE}
 """What schemes draw from the law of the data themselves, and so bound; others only come close."""
 
 
-def repruned(
-    pruner: Pruner,
-    model: nn.Module,
-    mask: Mask,
-    loaders: Sequence[object],
-    *,
-    jobs: int | None = None,
-    progress: bool = False,
-) -> list[Mask]:
-    """Run the pruner on each data set, from the same weights, to the density of mask.
-
-    Parameters
-    ----------
-    pruner : Pruner
-        Run once for each data set.
-    model : nn.Module
-        At the initial weights; not changed.
-    mask : Mask
-        Says which parameters take part, and the density.
-    loaders : sequence of loaders
-        The data sets.
-    jobs : int or None
-        Processes; None leaves it to `joblib.parallel_config`.
-    progress : bool
-        Whether to show a bar on stderr.
-
-    Raises
-    ------
-    MaskError
-        If the pruner gives something else than a mask over the same tensors.
-    """
-    runs = Parallel(n_jobs=jobs, return_as="generator")(
-        delayed(_run)(pruner, model, loader, mask) for loader in loaders
-    )
-    bar = tqdm(runs, "pruning again", len(loaders), disable=not progress, leave=False)
-    return [again for again in bar if again is not None]  # joblib's types admit None; none is
-
-
-def stacked(masks: Sequence[Mask]) -> BoolArray:
-    """Return the masks as rows, shape (masks, weights)."""
-    rows = np.empty((len(masks), masks[0].size), np.bool_)
-    for row, mask in zip(rows, masks, strict=True):
-        row[:] = mask.flat()
-    return rows
-
-
-def _run(pruner: Pruner, model: nn.Module, loader: Any, mask: Mask) -> Mask:
-    """Run the pruner to the density of mask, on a copy of the model."""
-    density = mask.requested_density if mask.requested_density is not None else mask.density
-    with reproducibly():
-        again = pruner.mask(copied(model), loader, density, tuple(mask))
-    again = made_by(pruner, again, model)
-    mask.overlap(again)  # MaskError if they do not cover the same tensors
-    return again
-
-
-def _check_same(again: Mask, mask: Mask) -> None:
-    if again != mask:
-        raise ValueError(
-            "pruner must be the one that made the mask; run again on these weights and data it "
-            f"gave another one (overlap {again.overlap(mask):.3f}). Pass the weights that were "
-            "pruned as init=, the loader that was pruned on, and the pruner with the same seed."
-        )
-
-
-def _batched_like(loader: object, samples: Samples) -> object:
-    """Return samples in the batches, and the kind of order, in which loader gave its own."""
-    if not isinstance(loader, DataLoader):
-        return samples
-    return DataLoader(
-        samples,
-        loader.batch_size or 1,
-        shuffle=isinstance(loader.sampler, RandomSampler),
-        drop_last=loader.drop_last,
-        generator=torch.Generator() if loader.generator is not None else None,
-    )
-
-
-class _SealOpened(Exception):
-    """The pruner tried to read the data."""
-
-
-class _Sealed:
-    """A loader that shows the shape of an input, and remembers whether more was asked of it."""
-
-    def __init__(self, samples: Samples | None) -> None:
-        self.opened = False
-        if samples is not None:
-            self.input_shape = tuple(samples.inputs.shape[1:])
-
-    def __iter__(self) -> Iterator[object]:
-        return self._open()
-
-    def __len__(self) -> int:
-        return self._open()
-
-    def __getitem__(self, index: object) -> object:
-        return self._open()
-
-    def __getattr__(self, name: str) -> object:
-        if name.startswith("__") or name == "input_shape":
-            raise AttributeError(name)
-        return self._open()
-
-    def _open(self) -> Any:
-        self.opened = True
-        raise _SealOpened
-
-
-def _sealed_run(
-    pruner: Pruner, model: nn.Module, mask: Mask, samples: Samples | None
-) -> Mask | None:
-    """Return the mask that the pruner makes without data; None if it asked for them."""
-    sealed = _Sealed(samples)
-    try:
-        unread = _run(pruner, model, sealed, mask)
-    except Exception:  # whatever a pruner raises for want of data, it did not do without them
-        return None
-    return None if sealed.opened else unread
+def decoder_for(masks: Sequence[Mask], samples: Samples) -> MaskInformation:
+    """Return the strongest decoder of label noise that is affordable for such masks and data."""
+    if samples.classes is not None and ScoreDecoding.suits(masks[0]):
+        return ScoreDecoding()
+    decoder = TangentDecoding()
+    cost = masks[0].size * min(len(samples), decoder.points) * len(masks)
+    return decoder if cost <= LINEARISED else LabelNoiseDecoding()

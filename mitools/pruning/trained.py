@@ -1,7 +1,7 @@
 """Pruners that train: what is small after training was not needed."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from mitools.pruning.mask import Mask
 from mitools.pruning.pruners import decreasing, geometric_counts, size_of
 from mitools.pruning.scoring import reproducibly
 from mitools.pruning.selection import Scope, check_density, check_scope, count_kept, top_k
-from mitools.training import Training, TrainState, state_of, train
+from mitools.training import Training, TrainState, state_of, train, train_together
+from mitools.training.stacked import group_size
 from mitools.training.state import put_
 
 PathLike = str | Path
@@ -108,6 +109,23 @@ class MagnitudeAfterTraining:
             levels.save(1, mask)
         start = state_of(trained)
         return Ticket((mask,), start, start.model)
+
+    def together(self, model: nn.Module, loaders: Sequence[Any]) -> int:
+        """Return on how many data sets at once `masks` does best; 1: one after another."""
+        return group_size(model, loaders, self.training)
+
+    def masks(
+        self, model: nn.Module, loaders: Sequence[Any], density: float, names: Sequence[str]
+    ) -> list[Mask]:
+        """Return the mask for each data set, from networks trained together where they can be.
+
+        They are those of `mask`, except that where weights are equal up to rounding another of
+        them may stay: their law over data sets is the same.
+        """
+        keep = count_kept(check_density(density), size_of(model, names))
+        with reproducibly():
+            states = train_together(model, loaders, self.training)
+            return list(_largest(model, states, names, keep, self.scope))
 
 
 @dataclass(frozen=True)
@@ -246,13 +264,35 @@ class IMP:
         full = Mask.ones_like(Magnitude().scores(model, None, names))
         return Ticket(tuple(masks or [full]), start, _copies(trained))
 
+    def together(self, model: nn.Module, loaders: Sequence[Any]) -> int:
+        """Return on how many data sets at once `masks` does best; 1: one after another."""
+        return group_size(model, loaders, self.training)
+
+    def masks(
+        self, model: nn.Module, loaders: Sequence[Any], density: float, names: Sequence[str]
+    ) -> list[Mask]:
+        """Return the mask for each data set; as `MagnitudeAfterTraining.masks`, level by level."""
+        masks, starts = None, None
+        with reproducibly():
+            if self.rewind_steps:
+                starts = train_together(model, loaders, self.training, steps=self.rewind_steps)
+                for start in starts:
+                    self._check_start(start)
+            for keep in self.counts(size_of(model, names), density):
+                states = train_together(model, loaders, self.training, masks=masks, starts=starts)
+                masks = list(_largest(model, states, names, keep, self.scope, masks))
+        full = Mask.ones_like(Magnitude().scores(model, None, names))
+        return masks or [full] * len(loaders)
+
     def _start(self, model: nn.Module, loader: Any, levels: Levels) -> TrainState:
         """Train to the point of rewinding, and return it."""
         if self.rewind_steps == 0:
             return state_of(model)
         path = levels.training_at(0)
         history = train(model, loader, self.training, steps=self.rewind_steps, checkpoint=path)
-        start = history.state
+        return self._check_start(history.state)
+
+    def _check_start(self, start: TrainState | None) -> TrainState:
         if start is None or start.step < self.rewind_steps or start.epoch >= self.training.epochs:
             done = 0 if start is None else start.step
             raise ValueError(
@@ -260,6 +300,22 @@ class IMP:
                 f"training ends after {done} steps. Rewind to fewer, or train for more epochs."
             )
         return start
+
+
+def _largest(
+    model: nn.Module,
+    states: Sequence[TrainState],
+    names: Sequence[str],
+    keep: int,
+    scope: Scope,
+    among: Sequence[Mask] | None = None,
+) -> Iterator[Mask]:
+    """Yield the mask of the largest weights of each trained network."""
+    trained = copied(model)
+    for index, state in enumerate(states):
+        put_(trained, state.model, "state")
+        scores = Magnitude().scores(trained, None, names)
+        yield Mask(top_k(scores, keep, scope, among=None if among is None else among[index]))
 
 
 def _bar(todo: Iterable[int], total: int, progress: bool) -> "tqdm[int]":

@@ -195,7 +195,7 @@ class Branching(nn.Module):
 
     def forward(self, x):
         y = self.linear(x)
-        return y if float(y.sum()) > 0 else 2 * y
+        return y if bool(y.sum() > 0) else 2 * y
 
 
 class Deaf(nn.Module):

@@ -54,7 +54,9 @@ class Perceptron:
         states = [rows]
         for weights, level in zip(self.layers[::2], self.layers[1::2], strict=True):
             states.append(_tanh(states[-1] @ weights + level))
-        outputs: Float32 = states[-1] @ self.last + self.level + rows @ self.linear
+        outputs: Float32 = states[-1] @ self.last
+        outputs += self.level
+        outputs += rows @ self.linear
         return [*states, outputs]
 
     def backward(self, states: list[Float32], slope: Float32) -> list[Float32]:
@@ -67,9 +69,9 @@ class Perceptron:
             states[-3::-1],
             strict=True,
         ):
-            inner: Float32 = upper * (1 - above * above)
-            found += [inner.sum(axis=0), below.T @ inner]
-            upper = inner @ weights.T
+            upper *= np.float32(1.0) - above**2
+            found += [upper.sum(axis=0), below.T @ upper]
+            upper = upper @ weights.T
         return found[::-1]
 
 

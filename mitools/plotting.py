@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -64,6 +65,55 @@ def bounds(
         frameon=False,
         fontsize=8,
     )
+    return figure
+
+
+def sandwich(table: pd.DataFrame, *, ceiling: float | None = None) -> Figure:
+    """Draw the information in masks between its bounds, against density, a panel for each pruner.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns pruner, density, lower, upper: limits in nats.
+    ceiling : float, optional
+        All there is to know, drawn as a line.
+
+    Returns
+    -------
+    Figure
+        Not shown and not saved.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or the table is empty.
+    """
+    missing = {"pruner", "density", "lower", "upper"} - set(table.columns)
+    if missing or table.empty:
+        found = f"no {', '.join(sorted(missing))}" if missing else "no rows"
+        raise ValueError(
+            f"table must have rows with pruner, density, lower and upper; it has {found}."
+        )
+    names = list(dict.fromkeys(table["pruner"]))
+    figure = Figure(figsize=(2.1 * len(names) + 0.6, 2.7), layout="constrained")
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for axes, name in zip(panels, names, strict=True):
+        part = table.loc[table["pruner"] == name].sort_values(by="density")
+        density, lower, upper = (part[c].to_numpy(float) for c in ("density", "lower", "upper"))
+        axes.fill_between(density, lower, upper, color=_BETWEEN, alpha=0.3, linewidth=0)
+        axes.plot(density, upper, color=_BETWEEN, marker="v", markersize=4, label="at most")
+        axes.plot(density, lower, color=_INK, marker="^", markersize=4, label="at least")
+        if ceiling is not None:
+            axes.axhline(ceiling, color=_KEPT, linewidth=1, linestyle=":", label="all there is")
+        axes.set_xscale("log")
+        axes.set_xticks(density, [f"{d:.0%}" for d in density])
+        axes.minorticks_off()
+        axes.set_title(name, loc="left", fontsize=9, color=_INK)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("I(mask; label noise), nats")
+    panels[len(names) // 2].set_xlabel("share of weights kept")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
 
 

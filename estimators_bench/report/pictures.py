@@ -37,19 +37,18 @@ def picture(task: Task) -> Markup | None:
 
 
 def _samples(task: SampleTask) -> Markup:
-    drawn = [
-        _spread(rows, kind) for rows, kind in zip(task.draw(_POINTS, 0), task.kinds, strict=True)
-    ]
+    data = task.draw(_POINTS, 0)
+    drawn = [_spread(rows, kind) for rows, kind in zip(data, task.kinds, strict=True)]
     x, y = drawn[0], drawn[1]
     if _is_image(x):
         second = _image(y[:2]) if _is_image(y) else _cloud(x.mean(axis=1), y[:, 0], "x̄", "y")
         return joined(_image(x[:2]), second)
     if len(drawn) > 2:
-        return _cloud(x[:, 0], y[:, 0], "x", "y", drawn[2][:, 0])
+        return _cloud(x[:, 0], y[:, 0], "x", "y", data[2][:, 0])
     if x.shape[1] == y.shape[1] == 1:
         return _cloud(x[:, 0], y[:, 0], "x", "y")
     first = _cloud(x[:, 0], y[:, 0], "x₁", "y₁")
-    wide, other, letter = (x, y, "x") if x.shape[1] > 1 else (y, x, "y")
+    wide, other, letter = (x, data[1], "x") if x.shape[1] > 1 else (y, data[0], "y")
     return joined(first, _cloud(wide[:, 0], wide[:, 1], f"{letter}₁", f"{letter}₂", other[:, 0]))
 
 

@@ -164,6 +164,14 @@ def test_adaptive_cuts_lie_where_they_are_needed():
     assert JOINT.mutual_information(x, y) == pytest.approx(1.5 * math.log(2), abs=0.02)
 
 
+def test_adaptive_cuts_are_not_for_dependence_inside_a_variable():
+    (x, near), (y, _) = pair(0, rho=0.99), pair(1)
+    assert all(
+        (bins == 0).all() for bins in DarbellayVajda().bins_together((np.hstack((x, near)), y))
+    )
+    assert DarbellayVajda().bins_together((x, near))[0].max() > 3
+
+
 def test_adaptive_cuts_serve_every_question():
     rng = np.random.default_rng(0)
     z = rng.standard_normal((8000, 1))

@@ -40,9 +40,10 @@ def main() -> None:
         if options.only and not any(part in case.name for part in options.only):
             continue
         x, y = case.samples()
-        timings = clock.paired(
-            case.ours(x, y), case.theirs(x, y), options.repeats, options.patience
-        )
+        theirs = case.theirs(x, y)
+        if options.peers is not None:
+            theirs = {name: call for name, call in theirs.items() if name in options.peers}
+        timings = clock.paired(case.ours(x, y), theirs, options.repeats, options.patience)
         for name, found in timings.items():
             times = 1 if name == "mitools" else case.weight
             rows.append(
@@ -89,6 +90,7 @@ def _second_thread(repeats: int) -> dict[str, float]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m estimators_bench.speed", description=__doc__)
     parser.add_argument("--only", nargs="*", help="parts of the names of the cases to run")
+    parser.add_argument("--peers", nargs="*", help="names of the peers to run, if not all")
     parser.add_argument("--repeats", type=int, default=5, help="paired runs a contender")
     parser.add_argument("--patience", type=float, default=150.0, help="seconds a contender a case")
     parser.add_argument("--growth", action=argparse.BooleanOptionalAction, default=True)

@@ -125,6 +125,16 @@ def test_wrong_bounds_are_marked(text):
     assert "50.0✗" in cells and "60.0" in cells
 
 
+def test_colours_tell_too_low_from_too_high():
+    rows = [row("t", name, error) for name, error in (("low", -0.25), ("high", 4.0), ("even", 0.0))]
+    cells = [
+        (attributes["class"], attributes.get("style"))
+        for name, attributes in Reader(page.page(frame(*rows), {}, {}, MADE)).elements
+        if name == "td" and attributes.get("class") in ("below", "above")
+    ]
+    assert sorted(cells) == [("above", "--t:100"), ("below", "--t:50")]
+
+
 @pytest.mark.parametrize("name", ["task", "family", "contender", "package", "message", "version"])
 def test_nothing_that_was_recorded_becomes_markup(name):
     rows = [row("t0", "a", 0.1), row("t1", "a", status="failed", message="plain")]

@@ -88,6 +88,14 @@ def test_a_mask_forgotten_leaves_no_trace():
     assert seen.length(masks[4]) == before
 
 
+def test_patterns_in_a_table_are_those_found_by_sorting(monkeypatch):
+    rng = np.random.default_rng(12)
+    masks = np.hstack([blocks(rng, 12, 30, 5), rng.random((12, 200)) < 0.2])
+    tabled = shared_code(masks).lengths
+    monkeypatch.setattr("mitools.mask_information.shared._TABLED", 3)
+    np.testing.assert_allclose(shared_code(masks).lengths, tabled, rtol=1e-12)
+
+
 @pytest.mark.parametrize(("count", "copies", "rate"), [(100, 10, 0.5), (50, 20, 0.5)])
 def test_shared_causes_are_paid_for_once(count, copies, rate):
     masks = blocks(np.random.default_rng(6), 32, count, copies, rate)

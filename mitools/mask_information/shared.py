@@ -29,6 +29,7 @@ SPARE = 0.02
 _PULLS = np.geomspace(1e-3, 1e3, 25)  # masks' worth of a layer's density
 _LOOSE = np.array([0.5, 1.0])  # masks' worth of "either way is as likely" for a group
 _HOLDS = np.geomspace(1e-4, 1e3, 15)  # weights' worth of a group's rate: small ones hold together
+_TABLED = 18  # masks up to which all patterns fit into a table, and nothing need be sorted
 _NO_MASK = np.uint64(0)
 _DOUBT = 0.05  # share of trust that is given out anew after each mask
 
@@ -95,9 +96,10 @@ def lengths_in_order(
 class Seen:
     """What is remembered of masks: how often each weight was kept, and who moved with whom.
 
-    Each mask has a random word; a weight's key is the XOR of the words of the masks that kept it.
-    Weights with equal keys were equal in all masks, and with keys that differ by the XOR of all
-    words they were opposite (up to coincidences of 64 random bits, which cost length, not truth).
+    Each mask has a word: a bit of its own, or random bits after the first few. A weight's key is
+    the XOR of the words of the masks that kept it. Weights with equal keys were equal in all masks,
+    and with keys that differ by the XOR of all words they were opposite (up to coincidences of
+    random bits, which cost length, not truth).
     """
 
     times: NDArray[np.uint16]
@@ -118,7 +120,7 @@ class Seen:
         """Remember a mask, as number `index` if it was there before."""
         if index is None:
             index = len(self.words)
-            self.words.append(np.random.default_rng(index).integers(2**64, dtype=np.uint64))
+            self.words.append(_word(index))
         self.times += row
         self._flip(row, index)
         self.draws += 1
@@ -184,15 +186,22 @@ class Seen:
         """Log probability of the weights that never moved, and of those that did."""
         opposite = self.keys ^ self.everything
         against = opposite < self.keys
-        keys = np.minimum(self.keys, opposite)
-        order = np.argsort(keys)
-        keys = keys[order]
-        starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-        members = np.diff(np.append(starts, len(keys)))
-        moved = np.add.reduceat((row ^ against)[order].astype(np.int64), starts)
-        first = order[starts]
-        times = self.times[first].astype(np.int64)
-        times = np.where(against[first], self.draws - times, times)
+        keys, moves = np.minimum(self.keys, opposite), row ^ against
+        if len(self.words) <= _TABLED:
+            members = np.bincount(keys.astype(np.intp))
+            groups = np.flatnonzero(members)
+            moved = np.bincount(keys.astype(np.intp), weights=moves)[groups].astype(np.int64)
+            members = members[groups]
+            times = (groups[:, None] >> np.arange(_TABLED) & 1).sum(axis=1)
+        else:
+            order = np.argsort(keys)
+            keys = keys[order]
+            starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+            members = np.diff(np.append(starts, len(keys)))
+            moved = np.add.reduceat(moves[order].astype(np.int64), starts)
+            first = order[starts]
+            times = self.times[first].astype(np.int64)
+            times = np.where(against[first], self.draws - times, times)
         still = (times == 0) | (times == self.draws)
         return np.stack(
             [self._of_groups(times[of], members[of], moved[of]) for of in (still, ~still)]
@@ -207,6 +216,12 @@ class Seen:
         a, b = rates * _HOLDS[:, None, None], (1.0 - rates) * _HOLDS[:, None, None]
         each = betaln(a + moved, b + members - moved) - betaln(a, b)
         return (each @ counts).reshape(-1)
+
+
+def _word(index: int) -> np.uint64:
+    if index < _TABLED:
+        return np.uint64(1 << index)
+    return np.random.default_rng(index).integers(2**64, dtype=np.uint64)
 
 
 def _pulled(seen: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -4,6 +4,7 @@ A pruner is a score, a selection and a repetition, in a frozen value: ``OneShot(
 ``Iterative(SynFlow(), rounds=100)``. `prune` asks it for a `Mask`.
 """
 
+from mitools.pruning.grasp import GraSP, SquaredGradient
 from mitools.pruning.magnitude import Magnitude
 from mitools.pruning.mask import Mask
 from mitools.pruning.pruners import Iterative, OneShot, Pruner, Score, prune
@@ -17,6 +18,7 @@ PRUNERS: dict[str, Pruner] = {
     "random": OneShot(Random()),
     "magnitude": OneShot(Magnitude()),
     "snip": OneShot(SNIP()),
+    "grasp": OneShot(GraSP()),
     "synflow": Iterative(SynFlow(), rounds=100),
     "magnitude-after-training": MagnitudeAfterTraining(),
     "imp": IMP(),
@@ -27,6 +29,7 @@ __all__ = [
     "IMP",
     "PRUNERS",
     "SNIP",
+    "GraSP",
     "Iterative",
     "Magnitude",
     "MagnitudeAfterTraining",
@@ -36,6 +39,7 @@ __all__ = [
     "Random",
     "Score",
     "Scores",
+    "SquaredGradient",
     "SynFlow",
     "Ticket",
     "prune",

@@ -1,19 +1,17 @@
 """Which weights stay: exactly as many as asked for, the best scored first, ties included."""
 
 from collections.abc import Mapping
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from mitools.pruning.allocation import Floor, Scope, check_scope, share_of
 
 Scores = dict[str, Tensor]
 """A score for every weight of every prunable parameter, shaped as it is; bigger means keep."""
 
 Kept = dict[str, Tensor]
 """For every prunable parameter, True where the weight stays."""
-
-Scope = Literal["global", "layer"]
-"""Whether weights compete across all parameters, or only within their own."""
 
 
 def count_kept(density: float, size: int) -> int:
@@ -38,12 +36,6 @@ def check_density(density: float) -> float:
     return float(density)
 
 
-def check_scope(scope: str) -> None:
-    """Raise ValueError unless scope is one of `Scope`."""
-    if scope not in get_args(Scope):
-        raise ValueError(f"scope must be 'global' or 'layer'; got {scope!r}.")
-
-
 def top_k(
     scores: Mapping[str, Tensor],
     keep: int,
@@ -62,10 +54,11 @@ def top_k(
         Bigger means keep.
     keep : int, 0 <= keep <= number of candidates
         How many weights stay in all.
-    scope : {"global", "layer"}
+    scope : "global", "layer", Allocation or Floor
         With "layer", every parameter keeps the same share of its weights, to within one weight or
         so: its i-th best weight of n competes with the rank (i - 1/2) / n (Webster's method of
-        apportionment), so a smaller ``keep`` never gives a parameter more.
+        apportionment), so a smaller ``keep`` never gives a parameter more. An `Allocation` puts
+        another number in the place of n; a `Floor` keeps the best few of each parameter first.
     among : mapping of str to boolean Tensor, optional
         The candidates; weights that are False here stay False. None: every weight.
 
@@ -77,7 +70,8 @@ def top_k(
     Raises
     ------
     ValueError
-        If a candidate's score is NaN or infinite, or there are fewer than ``keep`` candidates.
+        If a candidate's score is NaN or infinite, there are fewer than ``keep`` candidates, or
+        ``keep`` is too small for the floor.
 
     Examples
     --------
@@ -86,20 +80,24 @@ def top_k(
     {'a': tensor([ True,  True, False]), 'b': tensor([False,  True])}
     """
     check_scope(scope)
-    pool = None if among is None else _flat({name: among[name] for name in scores})
     _check_finite(scores, among)
-    if scope == "layer":
+    floor = scope if isinstance(scope, Floor) and keep > 0 else None
+    within = scope.within if isinstance(scope, Floor) else scope
+    first = None if floor is None else _best_of_each(scores, floor.least, among)
+    if within != "global":
         scores = {
-            name: _shares(score, None if among is None else among[name])
+            name: _shares(score, share_of(within, name, score.shape), _part(among, name))
             for name, score in scores.items()
         }
     flat = _flat(scores)
-    kept = torch.zeros_like(flat, dtype=torch.bool)
-    if pool is None:
+    if among is None and first is None:
         kept = _best(flat, keep)
     else:
+        kept = torch.zeros_like(flat, dtype=torch.bool) if first is None else _flat(first)
+        _check_floor(int(kept.sum()), keep, scope)
+        pool = ~kept if among is None else _flat({n: among[n] for n in scores}) & ~kept
         candidates = pool.nonzero().squeeze(1)
-        kept[candidates[_best(flat[candidates], keep)]] = True
+        kept[candidates[_best(flat[candidates], keep - int(kept.sum()))]] = True
     parts = torch.split(kept, [score.numel() for score in scores.values()])
     return {
         name: part.view(score.shape).to(score.device)
@@ -126,18 +124,49 @@ def _best(flat: Tensor, keep: int) -> Tensor:
     return marked
 
 
-def _shares(score: Tensor, among: Tensor | None) -> Tensor:
-    """Replace scores by minus the weight's rank among its parameter's candidates, over size."""
+def _shares(score: Tensor, part: float, among: Tensor | None) -> Tensor:
+    """Replace scores by minus the weight's rank among its parameter's candidates, over its part."""
+    shares = torch.zeros(score.numel(), dtype=torch.float64, device=score.device)
+    where, ranks = _ranks(score, among)
+    shares[where] = -(ranks.double() + 0.5) / max(part, 1e-300)
+    return shares.view(score.shape)
+
+
+def _best_of_each(
+    scores: Mapping[str, Tensor], least: int, among: Mapping[str, Tensor] | None
+) -> Kept:
+    """Mark the ``least`` best candidates of each parameter."""
+    kept = {}
+    for name, score in scores.items():
+        marked = torch.zeros(score.numel(), dtype=torch.bool, device=score.device)
+        where, ranks = _ranks(score, _part(among, name))
+        marked[where[ranks < least]] = True
+        kept[name] = marked.view(score.shape)
+    return kept
+
+
+def _ranks(score: Tensor, among: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return where the candidates of a parameter are, and their ranks, 0 for the best."""
     flat = score.detach().reshape(-1)
     where = torch.arange(flat.numel(), device=flat.device)
     if among is not None:
         where = among.reshape(-1).to(flat.device).nonzero().squeeze(1)
     order = torch.sort(flat[where], descending=True, stable=True).indices
-    ranks = torch.empty(len(order), dtype=torch.float64, device=flat.device)
-    ranks[order] = torch.arange(len(order), dtype=torch.float64, device=flat.device)
-    shares = torch.zeros(flat.numel(), dtype=torch.float64, device=flat.device)
-    shares[where] = -(ranks + 0.5) / max(flat.numel(), 1)
-    return shares.view(score.shape)
+    ranks = torch.empty_like(order)
+    ranks[order] = torch.arange(len(order), device=flat.device)
+    return where, ranks
+
+
+def _part(among: Mapping[str, Tensor] | None, name: str) -> Tensor | None:
+    return None if among is None else among[name]
+
+
+def _check_floor(needed: int, keep: int, floor: Scope) -> None:
+    if needed > keep:
+        raise ValueError(
+            f"density must leave enough for {floor!r}, which keeps {needed:,} weights before any "
+            f"other; only {keep:,} are to stay. Raise the density, or lower the floor."
+        )
 
 
 def _flat(tensors: Mapping[str, Tensor]) -> Tensor:

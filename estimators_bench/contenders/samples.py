@@ -19,6 +19,8 @@ from mitools.methods import (
     NSB,
     AdaptivePartition,
     Binned,
+    ByKind,
+    CalibratedKSG,
     ChaoShen,
     FreedmanDiaconis,
     GaoMixed,
@@ -268,6 +270,8 @@ def _seeded(value: Any, seed: int) -> Any:
 
 CONTENDERS: tuple[Contender, ...] = (
     # The method of choice goes first.
+    Method("By kind", ByKind(), fast=False),
+    Method("Calibrated KSG", CalibratedKSG(), fast=False, kinds=_DENSITIES),
     Method("KSG k=3", KSG(k=3), kinds=_DENSITIES),
     Method("KSG k=3, variant 2", KSG(k=3, variant=2), kinds=_DENSITIES, only="mutual_information"),
     Method("KSG k=10", KSG(k=10), kinds=_DENSITIES),

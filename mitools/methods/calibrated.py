@@ -1,7 +1,7 @@
 """Nearest neighbours with their bias measured on surrogates of a fitted model."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from mitools.methods._rewiring import LogRatio, mean_normaliser, rewired
 from mitools.methods.knn import KSG
 
 _SWEEPS = 100  # until surrogates forget where they started
+_FEW_RIVALS = 0.02  # correction for the number of rivals, in nats, beyond which it is not trusted
 _NOISE = 2.0  # standard errors below which a difference says nothing
 
 
@@ -164,21 +165,28 @@ class CalibratedKSG:
         n, columns = len(x), x.shape[1] + y.shape[1]
         terms = KSG(self.k, scale=None).local_mutual_information(x, y)
         whole = np.zeros(n, np.int64)
-        plain = self._against(copula, copula.name, None, whole, copula.left, terms, x, y, rng)
+        level, doubt = mean_normaliser(copula, whole, rng)
+        exact = doubt > _FEW_RIVALS or abs(level) < _NOISE * doubt
+        nats, left = copula.nats if exact else None, copula.left
+        plain = self._against(copula, nats, level, whole, left, terms, x, y, rng)
+        plain = replace(plain, model=copula.name)
         if not (self.learn and columns >= 4 and n >= 500):
             return plain
         found = cross_fitted(copula, rng, insist=plain.weight > 0.0)
         if found is None:
             return plain
-        name = f"{copula.name}, corrected by networks"
-        arguments = (found.groups, copula.left, terms, x, y, rng)
-        return self._against(found.ratio, name, found.gain, *arguments)
+        level, doubt = mean_normaliser(found.ratio, found.groups, rng)
+        if doubt > _FEW_RIVALS:
+            return plain
+        last = (level, found.groups, left, terms, x, y, rng)
+        better = self._against(found.ratio, None, *last)
+        return replace(better, model=f"{copula.name}, corrected by networks", gain=found.gain)
 
     def _against(
         self,
         model: LogRatio,
-        name: str,
-        gain: float | None,
+        nats: float | None,
+        level: float,
         groups: IntArray,
         along: FloatArray,
         terms: FloatArray,
@@ -186,7 +194,10 @@ class CalibratedKSG:
         y: FloatArray,
         rng: Generator,
     ) -> Calibration:
-        """Return the estimate with this model, given KSG's terms of the samples."""
+        """Return the estimate with this model, given KSG's terms of the samples.
+
+        The model's information is `nats`, or what its ratio says of the surrogates, less `level`.
+        """
         method, rows = KSG(self.k, scale=None), np.arange(len(x))
         partners, _ = rewired(model, rows, along, groups, _SWEEPS, rng)
         means, found = [], []
@@ -195,10 +206,7 @@ class CalibratedKSG:
             means.append(mean)
             joined_anew = np.ascontiguousarray(y[partners])
             found.append(method.mutual_information(x, joined_anew))
-        level, doubt = mean_normaliser(model, groups, rng)
-        if isinstance(model, Elliptical) and abs(level) < _NOISE * doubt:
-            nats = model.nats
-        else:
+        if nats is None:
             nats = float(np.mean(means)) - level
         neighbors = float(np.mean(terms))
         seen = neighbors - float(np.mean(found))
@@ -207,7 +215,7 @@ class CalibratedKSG:
         mixed = weight * terms + (1.0 - weight) * model.pairs(rows, rows)
         error = float(np.std(mixed, ddof=1)) / math.sqrt(len(rows))
         value = nats + weight * seen
-        return Calibration(value, error, name, nats, gain, neighbors, tuple(found), weight)
+        return Calibration(value, error, "", nats, None, neighbors, tuple(found), weight)
 
 
 def _later(x: FloatArray, y: FloatArray) -> bool:

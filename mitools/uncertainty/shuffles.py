@@ -53,8 +53,8 @@ class BlockShuffles:
     """Blocks of successive rows in random order: for time series of short memory.
 
     More orders than `CircularShifts` and more seams: blocks should be many, and much longer than
-    the memory (ten times, say). They begin at a random row, the series being closed to a ring. Whatever linked the
-    rows to z is lost.
+    the memory (ten times, say). They begin at a random row, the series being closed to a ring.
+    Whatever linked the rows to z is lost.
 
     Parameters
     ----------

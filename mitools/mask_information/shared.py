@@ -209,9 +209,15 @@ class Seen:
 
     def _of_groups(self, times: IntArray, members: IntArray, moved: IntArray) -> FloatArray:
         """Log probability by Beta-binomial laws of how many of a group's members are kept."""
-        # Most groups are alike: few times, few members.
-        kinds, counts = np.unique(np.stack([times, members, moved]), axis=1, return_counts=True)
-        times, members, moved = kinds
+        # Most groups have one member: these are counted, the others sorted.
+        single = members == 1
+        cells = np.arange(2 * (self.draws + 1))
+        tally = np.bincount(2 * times[single] + moved[single], minlength=len(cells))
+        several = np.stack([times, members, moved])[:, ~single]
+        kinds, counts = np.unique(several, axis=1, return_counts=True)
+        alone = np.stack([cells // 2, np.ones_like(cells), cells % 2])
+        times, members, moved = np.hstack([alone, kinds])
+        counts = np.concatenate([tally, counts])
         rates = (times + _LOOSE[:, None] / 2) / (self.draws + _LOOSE[:, None])
         a, b = rates * _HOLDS[:, None, None], (1.0 - rates) * _HOLDS[:, None, None]
         each = betaln(a + moved, b + members - moved) - betaln(a, b)

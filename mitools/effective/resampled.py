@@ -141,7 +141,7 @@ class ResampledMasks:
         quantity = _BOUNDED.get(told, told)
         code = independent_code(stacked(masks), [layer.size for layer in masks[0].layers()])
         coded = code.upper(repr(self), quantity=quantity, confidence=evidence.confidence)
-        coded = dataclasses.replace(coded, notes=(*coded.notes, source))
+        coded = dataclasses.replace(coded, notes=(*coded.notes, f"{scheme!r}: {source}"))
         if told not in _BOUNDED:
             return (dataclasses.replace(coded, sense="proxy", interval=None),)
         found = [coded, code.point(repr(self), quantity=quantity)]

@@ -2,14 +2,18 @@
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -227,3 +231,49 @@ def test_noise_is_decoded_with_the_decoder_asked_for():
         assert lower[decoder].value == pytest.approx(np.mean(one_by_one))
     assert lower[None].value == lower[ScoreDecoding()].value > lower[LabelNoiseDecoding()].value + 1
     assert lower[None].limit <= 60 * math.log(2)
+
+
+# ---- on a cluster ----
+
+
+@contextmanager
+def cluster_of(count):
+    """Worker processes on the loopback, which joblib uses inside."""
+    distributed = pytest.importorskip("distributed", reason="needs mitools[cluster]")
+    place = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    with (
+        distributed.LocalCluster(count, threads_per_worker=1, silence_logs=50, **place) as cluster,
+        distributed.Client(cluster),
+        parallel_config("dask"),
+    ):
+        yield cluster
+
+
+def test_cluster_that_loses_a_worker_gives_the_same(tmp_path, monkeypatch):
+    runs, kept = tmp_path / "runs", tmp_path / "kept"
+    runs.mkdir()
+    pruner, drawn = Slow(str(runs), 0.2), redrawn(data(), 10)
+    mask = prune(model(), drawn[0], pruner, density=0.3)
+    expected = repruned(OneShot(SNIP()), model(), mask, drawn)
+    killed = []
+
+    def kill_one(workers):
+        while len(list(runs.iterdir())) < 5:  # in the midst of it
+            time.sleep(0.02)
+        victim = workers[0]
+        os.kill(victim, signal.SIGKILL)
+        killed.append(victim)
+
+    with cluster_of(2) as cluster:
+        workers = [worker.pid for worker in cluster.workers.values()]
+        assassin = threading.Thread(target=kill_one, args=(workers,))
+        assassin.start()
+        found = repruned(pruner, model(), mask, drawn, checkpoint=kept)
+        assassin.join()
+        monkeypatch.setattr(MagnitudeAfterTraining, "together", lambda *_: 2)
+        trained = repruned(PRUNERS[0], model(), mask, drawn[:4])
+    assert trained == [prune(model(), one, PRUNERS[0], density=0.3) for one in drawn[:4]]
+    assert found == expected and len(killed) == 1
+    where = {path.name.split("-")[1] for path in runs.iterdir()} - {str(os.getpid())}
+    assert set(map(str, workers)) <= where  # both took part
+    assert len(masks_of(kept)) == 10

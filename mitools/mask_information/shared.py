@@ -68,9 +68,13 @@ def shared_code(
     seen = Seen.nothing(sizes, kept)
     for row in masks:
         seen.add(row)
+    # Which code to trust is learnt on the half that a mask does not belong to.
+    half = len(masks) // 2
+    trusts = [_trust_after(part, sizes, kept) for part in (masks[half:], masks[:half])]
     lengths = []
     for j, row in enumerate(masks):
         seen.drop(row, j)
+        seen.trust = trusts[j >= half]
         lengths.append(seen.length(row))
         seen.add(row, j)
     distinct = len({np.packbits(row).tobytes() for row in masks})
@@ -90,6 +94,13 @@ def lengths_in_order(
     masks, sizes = checked_masks(masks, sizes, kept)
     seen = Seen.nothing(sizes, kept)
     return np.array([seen.learn(row) for row in masks])
+
+
+def _trust_after(masks: BoolArray, sizes: tuple[int, ...], kept: int | None) -> FloatArray:
+    seen = Seen.nothing(sizes, kept)
+    for row in masks:
+        seen.learn(row)
+    return seen.trust
 
 
 @dataclass

@@ -31,7 +31,11 @@ _EXIT = """\
 exit codes: 0 done; 1 a fault of mitools; 2 input that cannot be used; 130 interrupted.
 Figures are in nats (1 nat = 1.4427 bits). In Python: from mitools import peff, prune."""
 
-_PRUNERS = ("random", "magnitude", "snip", "synflow", "magnitude-after-training", "imp")
+_PRUNERS = (
+    *("random", "random-layerwise", "random-erk", "magnitude", "lamp", "snip", "snip-shuffled"),
+    *("iter-snip", "force", "grasp", "iter-grasp", "prospr", "synflow"),
+    *("magnitude-after-training", "gradual-magnitude", "imp"),
+)
 _DATA = ("digits", "mnist", "fashion-mnist", "cifar10")
 
 

@@ -4,44 +4,68 @@ A pruner is a score, a selection and a repetition, in a frozen value: ``OneShot(
 ``Iterative(SynFlow(), rounds=100)``. `prune` asks it for a `Mask`.
 """
 
+from mitools.pruning.allocation import ERK, Allocation, Floor
+from mitools.pruning.force import FORCE
+from mitools.pruning.gradual import GradualMagnitude
 from mitools.pruning.grasp import GraSP, SquaredGradient
+from mitools.pruning.lamp import LAMP
 from mitools.pruning.magnitude import Magnitude
 from mitools.pruning.mask import Mask
+from mitools.pruning.prospr import ProsPr
 from mitools.pruning.pruners import Iterative, OneShot, Pruner, Score, prune
 from mitools.pruning.random import Random
 from mitools.pruning.selection import Scores, top_k
+from mitools.pruning.shuffled import Shuffled, shuffled
 from mitools.pruning.snip import SNIP
 from mitools.pruning.synflow import SynFlow
 from mitools.pruning.trained import IMP, MagnitudeAfterTraining, Ticket
 
 PRUNERS: dict[str, Pruner] = {
     "random": OneShot(Random()),
+    "random-layerwise": OneShot(Random(), scope="layer"),
+    "random-erk": OneShot(Random(), scope=ERK()),
     "magnitude": OneShot(Magnitude()),
+    "lamp": OneShot(LAMP()),
     "snip": OneShot(SNIP()),
+    "snip-shuffled": Shuffled(OneShot(SNIP())),
+    "iter-snip": Iterative(SNIP(), rounds=60),
+    "force": FORCE(),
     "grasp": OneShot(GraSP()),
+    "iter-grasp": Iterative(GraSP(), rounds=60),
+    "prospr": OneShot(ProsPr()),
     "synflow": Iterative(SynFlow(), rounds=100),
     "magnitude-after-training": MagnitudeAfterTraining(),
+    "gradual-magnitude": GradualMagnitude(),
     "imp": IMP(),
 }
 """Names for the command line. The library itself never looks a pruner up."""
 
 __all__ = [
+    "ERK",
+    "FORCE",
     "IMP",
+    "LAMP",
     "PRUNERS",
     "SNIP",
+    "Allocation",
+    "Floor",
     "GraSP",
+    "GradualMagnitude",
     "Iterative",
     "Magnitude",
     "MagnitudeAfterTraining",
     "Mask",
     "OneShot",
+    "ProsPr",
     "Pruner",
     "Random",
     "Score",
     "Scores",
+    "Shuffled",
     "SquaredGradient",
     "SynFlow",
     "Ticket",
     "prune",
+    "shuffled",
     "top_k",
 ]

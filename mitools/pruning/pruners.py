@@ -66,8 +66,10 @@ class OneShot:
     ----------
     score : Score
         Such as ``SNIP()``.
-    scope : {"global", "layer"}
-        Whether weights compete across all parameters, or only within their own.
+    scope : "global", "layer", Allocation or Floor
+        Whether weights compete across all parameters, only within their own at one density for
+        all, or within their own as an allocation says, such as ``ERK()``; ``Floor(1)`` keeps the
+        best weight of each first.
     """
 
     score: Score
@@ -87,7 +89,9 @@ class OneShot:
 class Iterative:
     """Score, keep, set the rest to zero, repeat; after round t of T a share density^(t/T) is left.
 
-    Weights that are out stay out, and take part in no later selection.
+    Weights that are out stay out, and take part in no later selection. ``Iterative(SNIP(), 60)`` is
+    IterSNIP (de Jorge et al., arXiv 2006.09081; the authors' code normalises by the batch); see
+    `FORCE` for the sibling in which weights return.
 
     Parameters
     ----------
@@ -95,8 +99,10 @@ class Iterative:
         Asked again in every round, of the network as pruned so far.
     rounds : int, at least 1
         100 is SynFlow's own choice. Rounds too small to remove a weight are skipped.
-    scope : {"global", "layer"}
-        Whether weights compete across all parameters, or only within their own.
+    scope : "global", "layer", Allocation or Floor
+        Whether weights compete across all parameters, only within their own at one density for
+        all, or within their own as an allocation says, such as ``ERK()``; ``Floor(1)`` keeps the
+        best weight of each first.
 
     References
     ----------
@@ -214,8 +220,25 @@ def prune(
             "prune(model, loader, pruner, density=...)."
         )
     check_density(density)
-    _check_pruner(pruner)
+    check_pruner(pruner)
     names = tuple(prunable(model, biases=biases, norms=norms, exclude=exclude))
+    options = options_of(pruner, progress, checkpoint)
+    # Pruners here leave the model as it was; somebody else's works on a copy.
+    given = model if is_ours(pruner) else copied(model)
+    mask = made_by(pruner, pruner.mask(given, loader, density, names, **options), model)
+    return mask.with_provenance(
+        pruner=pruner, density=float(density), fingerprint=fingerprint(model)
+    )
+
+
+def options_of(pruner: Pruner, progress: bool, checkpoint: str | Path | None) -> dict[str, Any]:
+    """Return the keywords, of these two, that a pruner's ``mask`` is to be called with.
+
+    Raises
+    ------
+    TypeError
+        If there is a checkpoint, and the pruner keeps none.
+    """
     accepted = inspect.signature(pruner.mask).parameters
     options: dict[str, Any] = {}
     if progress and "progress" in accepted:
@@ -227,12 +250,7 @@ def prune(
                 f"{str(checkpoint)!r}. Only pruners that train keep checkpoints."
             )
         options["checkpoint"] = checkpoint
-    # Pruners here leave the model as it was; somebody else's works on a copy.
-    given = model if is_ours(pruner) else copied(model)
-    mask = made_by(pruner, pruner.mask(given, loader, density, names, **options), model)
-    return mask.with_provenance(
-        pruner=pruner, density=float(density), fingerprint=fingerprint(model)
-    )
+    return options
 
 
 def made_by(pruner: object, found: Any, model: nn.Module) -> Mask:
@@ -257,7 +275,8 @@ def size_of(model: nn.Module, names: Sequence[str]) -> int:
     return sum(parameter.numel() for parameter in parameters_named(model, names).values())
 
 
-def _check_pruner(pruner: object) -> None:
+def check_pruner(pruner: object) -> None:
+    """Raise TypeError unless it is a value that makes masks."""
     if isinstance(pruner, type) or not isinstance(pruner, Pruner):
         cure = f" Try OneShot({pruner!r})." if isinstance(pruner, Score) else ""
         raise TypeError(

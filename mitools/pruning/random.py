@@ -15,6 +15,9 @@ from mitools.pruning.selection import Scores
 class Random:
     """Uniform noise, the same for the same seed on every device; never opens the loader.
 
+    ``OneShot(Random())`` lets chance decide the count of each layer too; with ``scope="layer"``
+    every layer has exactly its part, with ``scope=ERK()`` small layers stay denser.
+
     Parameters
     ----------
     seed : int

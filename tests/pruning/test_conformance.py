@@ -13,14 +13,22 @@ from conformance import (
 from example_nets import NETS
 
 from mitools.pruning import (
+    ERK,
+    FORCE,
     IMP,
+    LAMP,
     SNIP,
+    Floor,
+    GradualMagnitude,
+    GraSP,
     Iterative,
     Magnitude,
     MagnitudeAfterTraining,
     OneShot,
+    ProsPr,
     Pruner,
     Random,
+    Shuffled,
     SynFlow,
     prune,
 )
@@ -33,6 +41,7 @@ DATA_FREE = [
     Iterative(Magnitude(), rounds=3, scope="layer"),
     OneShot(SynFlow()),
     Iterative(SynFlow(), rounds=7),
+    OneShot(LAMP(), scope=ERK()),
 ]
 ONE_RANKING = [
     OneShot(Random(seed=3), scope="layer"),
@@ -40,13 +49,24 @@ ONE_RANKING = [
     OneShot(SNIP(), scope="layer"),
     OneShot(SNIP()),
     OneShot(SynFlow()),
+    OneShot(LAMP()),
+    OneShot(GraSP()),
+    OneShot(ProsPr(steps=1)),
+    OneShot(Random(seed=3), scope=ERK()),
+    OneShot(SNIP(), scope=Floor(2)),
 ]
 QUICK = Training(epochs=2, batch_size=8, optimizer=SGD(lr=0.05, momentum=0.9))
 EVERY = [
     *DATA_FREE,
     OneShot(SNIP()),
     Iterative(SNIP(batches=2), rounds=3),
+    FORCE(rounds=3),
+    OneShot(GraSP(batches=2)),
+    Iterative(GraSP(signed=False), rounds=2, scope=Floor(1)),
+    OneShot(ProsPr(steps=2)),
+    Shuffled(OneShot(SNIP())),
     MagnitudeAfterTraining(QUICK),
+    GradualMagnitude(QUICK, prunings=3),
     IMP(QUICK, rate=0.5, rewind_steps=2),
 ]
 

@@ -117,7 +117,7 @@ def test_scores_that_are_not_finite_name_the_layer(bad, scope):
 
 
 def test_unknown_scope_and_no_scores():
-    with pytest.raises(ValueError, match=r"'global' or 'layer'; got 'channel'"):
+    with pytest.raises(ValueError, match=r"'global', 'layer', or a value.*got 'channel'"):
         top_k({"a": torch.ones(2)}, 1, "channel")
     with pytest.raises(ValueError, match="at least one parameter"):
         top_k({}, 0)

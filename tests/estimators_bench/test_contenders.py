@@ -177,10 +177,10 @@ def test_networks_state_an_error_and_take_the_seed(monkeypatch):
     assert not Neural("N", "NWJ").fast
 
 
-def test_fast_is_said_of_all_but_networks_and_boosting():
+def test_fast_is_said_of_all_but_networks_boosting_and_calibration():
     slow = {each.name for each in CONTENDERS if not each.fast}
     networks = {each.name for each in CONTENDERS if isinstance(each, Neural)}
-    assert slow == networks | {"Predictive, boosting"}
+    assert slow == networks | {"Predictive, boosting", "By kind", "Calibrated KSG"}
     assert isinstance(OURS["Predictive, boosting"], Forecast)
 
 

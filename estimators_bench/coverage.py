@@ -5,8 +5,8 @@
 
 Each line is an exact mask task, of the small ones in the catalogue, and a contender that bounds it
 with an interval: the truth, the median of its limits, and the share of runs in which they hold.
-Three lines at the end are cautions: the limit from one mask alone, where it is one on the mean and
-where it is not, and what bootstrap resamples give instead of a bound.
+Lines at the end are no tasks: the limit from one mask alone, and, as a caution, what bootstrap
+resamples give instead of a bound.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> None:
                 if each.takes(task):
                     runs = [delayed(once)(task, each, asked.masks, s) for s in range(asked.runs)]
                     _show(task.name, each.name, list(pool(runs)))
-        for name, case in CAUTIONS.items():
+        for name, case in OTHERS.items():
             if fnmatch.fnmatch(name, asked.tasks):
                 runs = [delayed(case)(np.random.default_rng([s, 0])) for s in range(asked.runs)]
                 _show("", name, list(pool(runs)))
@@ -76,7 +76,7 @@ def _show(task: str, name: str, found: list[tuple[float, float, bool] | None]) -
         print(f"{task:<36}{name:<32}{truth:8.1f}{limit:9.1f}{held:8.3f}", flush=True)
 
 
-# ---- cautions ----
+# ---- what is no task ----
 
 
 def one_mask(law: Lookup) -> Case:
@@ -104,7 +104,7 @@ def resampled(size: int = 2_000, n: int = 100, draws: int = 16) -> Case:
     return run
 
 
-CAUTIONS: dict[str, Case] = {
+OTHERS: dict[str, Case] = {
     "one mask, fair labels": one_mask(Lookup(1_000, 100)),
     "one mask, labels 10% wrong": one_mask(Lookup(1_000, 100, law=(0.9, 0.1))),
     "16 bootstrap resamples (proxy)": resampled(),

@@ -39,10 +39,9 @@ def test_trained_masks_carry_more_than_masks_at_initialisation(answers):
 
 
 @pytest.mark.slow
-def test_noise_decoding_sees_imp_and_not_snip(answers):
-    assert answers["imp"].lower.value > 40
-    assert answers["imp"].lower.limit > 40
-    assert answers["snip"].lower.value < 3
+def test_decoded_information_has_the_same_order(answers):
+    lower = {name: answer.lower.limit for name, answer in answers.items()}
+    assert 40 < lower["snip"] < lower["after"] < lower["imp"]
 
 
 @pytest.mark.slow

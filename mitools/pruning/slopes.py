@@ -20,7 +20,7 @@ Statistics = Literal["running", "batch"]
 """What batch norm normalises by: its running statistics, or each batch's own, as in training."""
 
 Precision = Literal["double", "model"]
-"""What is computed in: float64 (where the device has it), or the dtype of the model."""
+"""What to compute in: float64, where the device has it, or the model's dtype, float32 at least."""
 
 
 class Losses:
@@ -68,14 +68,12 @@ class Losses:
         self._batches = batches
         self._temperature = temperature
         self._first = canonical(model, names)
-        state = state_of_model(model)
-        if precision == "double":
-            state = {name: _doubled(tensor) for name, tensor in state.items()}
-        self.state = state
+        found = state_of_model(model)
+        self.state = {name: _precise(tensor, precision) for name, tensor in found.items()}
         # Tied weights once, or they would count twice in a product.
         self._names = list(dict.fromkeys(self._first.values()))
-        self._weights = [state[name].requires_grad_() for name in self._names]
-        floating = [tensor for tensor in state.values() if tensor.is_floating_point()]
+        self._weights = [self.state[name].requires_grad_() for name in self._names]
+        floating = [tensor for tensor in self.state.values() if tensor.is_floating_point()]
         self._place = floating[0].device, floating[0].dtype
         if statistics == "batch":
             use_batch_statistics(model)
@@ -193,7 +191,7 @@ def check_reading(
     if precision not in get_args(Precision):
         raise ValueError(
             f"precision must be 'double' or 'model'; got {precision!r}. 'model' computes in the "
-            "dtype of the weights, which is faster and coarser."
+            "dtype of the weights, at least float32: faster and coarser."
         )
 
 
@@ -202,5 +200,8 @@ def scaled(weights: Mapping[str, Tensor], slopes: Mapping[str, Tensor]) -> dict[
     return {name: slope * weights[name] for name, slope in slopes.items()}
 
 
-def _doubled(tensor: Tensor) -> Tensor:
-    return tensor.to(precise(tensor.device)) if tensor.is_floating_point() else tensor
+def _precise(tensor: Tensor, precision: Precision) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    least = precise(tensor.device) if precision == "double" else torch.float32
+    return tensor.to(torch.promote_types(tensor.dtype, least))

@@ -182,12 +182,20 @@ def test_variants_go_by_their_names():
 def test_float32_scores_are_close_to_exact_ones():
     model, data = plain(), samples((6,))
     names = tuple(prunable(model))
-    exact = GraSP().scores(model, data, names)
-    coarse = GraSP(precision="model").scores(model, data, names)
+    exact = GraSP(precision="double").scores(model, data, names)
+    coarse = GraSP().scores(model, data, names)
     for name in names:
         scale = float(exact[name].abs().max())
         torch.testing.assert_close(coarse[name], exact[name], rtol=0, atol=1e-4 * scale)
     assert not torch.equal(coarse[names[0]], exact[names[0]])
+
+
+def test_half_precision_weights_are_scored_in_float32():
+    model, data = NETS["bfloat16"]()
+    names = tuple(prunable(model))
+    found = GraSP().scores(model, data, names)
+    expected = GraSP().scores(plain().to(torch.bfloat16).float(), data, names)
+    assert all(torch.equal(found[name], expected[name]) for name in names)
 
 
 def test_batches_are_read_in_order_and_twice():

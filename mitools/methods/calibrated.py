@@ -78,9 +78,9 @@ class CalibratedKSG:
     The model is chosen by how well it tells a sample's own partner from others':
 
     1. the Gaussian copula, or Student's t copula if it tells significantly better;
-    2. from four columns and 500 samples on, if `learn`: perceptrons that move the canonical coordinates and
-       add interactions, fitted to two thirds of the samples and asked about the last, three times;
-       kept only if they tell significantly better on samples that they have not seen.
+    2. from four columns and 500 samples on, if `learn`: perceptrons that move the canonical
+       coordinates and add interactions, fitted to two thirds of the samples and asked about the
+       last, three times; kept only if they tell significantly better on samples not seen.
 
     Everything depends on ranks alone, so increasing maps of the columns change nothing, and x and y
     may be exchanged. Columns that follow linearly from others in normal scores are left out; x and

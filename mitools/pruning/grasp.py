@@ -20,8 +20,8 @@ class GraSP:
     is pruned already, those of what is left. IterGraSP, which nobody has defined further, is
     ``Iterative(GraSP(), rounds=60)``.
 
-    Two passes over the data. The second keeps the graph of a batch and of its backward pass: a bit
-    more than twice the memory that training on that batch takes (measured in docs/pruners.md).
+    Two passes over the data. The second keeps the graph of a batch and of its backward pass: about
+    twice the memory that training on that batch takes (measured in docs/pruners.md).
 
     Differences from the authors' code: it normalises by the batch (``statistics="batch"``), where
     over a filter before a batch norm the scores sum to ``-|g|²``, so that iterating empties
@@ -41,7 +41,7 @@ class GraSP:
     precision : {"model", "double"}
         "model" computes in the dtype of the weights, at least float32, and sums in float64; a few
         weights in a thousand at most come out otherwise than with "double", which costs about four
-        times the time and three times the memory.
+        times the time and the memory.
 
     References
     ----------

@@ -29,7 +29,7 @@ class ProsPr:
     from the first when it ends. With ``lr=0`` the score is that of SNIP on the last batch.
 
     Memory: the graphs of M + 1 forward and M backward passes over a batch at once. For M = 3 that
-    is about 6 times what training on a batch takes, and 14 times in float64 (measured in
+    is about 7 times what training on a batch takes, and 15 times in float64 (measured in
     docs/pruners.md); ``first_order`` needs one graph.
 
     Differences from the authors' code: the first step's momentum is differentiated too; any layer
@@ -48,9 +48,9 @@ class ProsPr:
     statistics : {"batch", "running"}
         What batch norm normalises by; "batch" as in training.
     precision : {"double", "model"}
-        "model" computes in the dtype of the weights, at least float32: a quarter of the time, less
-        than half the memory; but training amplifies rounding, and with batch norm a tenth of the
-        mask may come out otherwise.
+        "model" computes in the dtype of the weights, at least float32: a quarter of the time, half the
+        memory; but the descent amplifies rounding, and with batch norm a tenth of the mask may
+        come out otherwise.
 
     References
     ----------

@@ -2,9 +2,14 @@
 
 import pytest
 
+from mitools import cli
 from mitools.pruning import IMP, PRUNERS, SNIP, OneShot
 from mitools.pruning.written import pruner_of
 from mitools.training import Adam, EarlyStopping, Training
+
+
+def test_the_command_line_knows_the_named_pruners():
+    assert set(cli._PRUNERS) == set(PRUNERS)
 
 
 @pytest.mark.parametrize("pruner", PRUNERS.values(), ids=PRUNERS)

@@ -1,5 +1,6 @@
 """Effective parameters of a pruned network: the weights it keeps, and what choosing them cost."""
 
+from mitools.effective.across import Contrastive, ExpectedGap
 from mitools.effective.decoding import GeneralisationGap, LabelNoiseDecoding
 from mitools.effective.evidence import Counting, Evidence, LabelEntropy, MaskInformation
 from mitools.effective.parameters import peff
@@ -14,8 +15,10 @@ from mitools.effective.robustness import (
 )
 
 __all__ = [
+    "Contrastive",
     "Counting",
     "Evidence",
+    "ExpectedGap",
     "GeneralisationGap",
     "LabelEntropy",
     "LabelNoiseDecoding",

@@ -10,6 +10,7 @@ from joblib import Parallel, delayed
 from scipy.stats import t as student_t
 from tqdm import tqdm
 
+from mitools._typing import FloatArray
 from mitools.data import Bootstrap, FreshNoise, Resampling, Samples
 from mitools.effective.decoding import LabelNoiseDecoding, knows_noise
 from mitools.effective.evidence import Evidence, LabelEntropy, MaskInformation, remembered_pruner
@@ -23,7 +24,7 @@ from mitools.effective.repruning import (
     sealed_run,
     stacked,
 )
-from mitools.mask_information import DATA, NOISE, independent_code
+from mitools.mask_information import DATA, NOISE, independent_code, mixed_code
 from mitools.pruning import Mask, Pruner
 from mitools.pruning.written import is_ours
 from mitools.results import Estimate
@@ -38,8 +39,10 @@ class ResampledMasks:
 
     The pruner must make the given mask again from the given data. One that never opens the loader
     cannot have learnt from it: it is first run on a sealed loader, and if that stays shut the
-    answer is 0, exactly. Otherwise the masks of `datasets` data sets are charged by
-    `mask_information.independent_code`, each by the code fitted on the others; where the data know
+    answer is 0, exactly. Otherwise the masks of `datasets` data sets are charged by half of
+    `mask_information.independent_code` and, up to 2^27 weights in all, half of `mixed_code`, which
+    knows initial weights, rows, columns and weights that move together; each mask by the code
+    fitted on the others. Where the data know
     their label noise, it is also decoded from each mask, and its entropy is a second upper bound.
     Pruners that train do so on many data sets at once, see `repruned`.
 
@@ -72,12 +75,19 @@ class ResampledMasks:
 
     def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:
         """Return an upper bound, a point and, where noise can be decoded, a lower bound."""
+        made = self.prune_again(evidence)
+        if made is None:
+            return self._nothing_read(self._pruner(evidence))
+        return self._coded(made, evidence)
+
+    def prune_again(self, evidence: Evidence) -> "Repruned | None":
+        """Return the masks of other data sets; None if the pruner never opens its loader."""
         pruner = self._pruner(evidence)
         mask, model, samples = evidence.mask, evidence.model, evidence.samples
         unread = sealed_run(pruner, model, mask, samples)
         if unread is not None:
             check_same(unread, mask)
-            return self._nothing_read(pruner)
+            return None
         if samples is None:
             raise ValueError("loader must be given to run a pruner that reads data; got None.")
         scheme = self.resampling or (FreshNoise() if knows_noise(samples) else Bootstrap())
@@ -94,7 +104,7 @@ class ResampledMasks:
             progress=evidence.progress,
             checkpoint=evidence.checkpoint,
         )
-        return self._coded(masks, drawn, scheme, evidence)
+        return Repruned(tuple(masks), tuple(drawn), scheme)
 
     def _check_made(self, pruner: Pruner, evidence: Evidence) -> None:
         """Raise ValueError unless the pruner makes the mask again, by itself and not together."""
@@ -134,20 +144,22 @@ class ResampledMasks:
             for sense in ("upper", "point")
         )
 
-    def _coded(
-        self, masks: Sequence[Mask], drawn: list[Samples], scheme: Resampling, evidence: Evidence
-    ) -> tuple[Estimate, ...]:
-        told, _, source = scheme.quantity.partition(": ")
+    def _coded(self, made: "Repruned", evidence: Evidence) -> tuple[Estimate, ...]:
+        told, _, source = made.scheme.quantity.partition(": ")
         quantity = _BOUNDED.get(told, told)
-        code = independent_code(stacked(masks), [layer.size for layer in masks[0].layers()])
+        rows = stacked(made.masks)
+        independent = independent_code(rows, [layer.size for layer in made.masks[0].layers()])
+        code = independent
+        if rows.size <= _MIXED:
+            code = independent.mixed_with(mixed_code(rows, *_layout(evidence)))
         coded = code.upper(repr(self), quantity=quantity, confidence=evidence.confidence)
-        coded = dataclasses.replace(coded, notes=(*coded.notes, f"{scheme!r}: {source}"))
+        coded = dataclasses.replace(coded, notes=(*coded.notes, f"{made.scheme!r}: {source}"))
         if told not in _BOUNDED:
             return (dataclasses.replace(coded, sense="proxy", interval=None),)
-        found = [coded, code.point(repr(self), quantity=quantity)]
+        found = [coded, independent.point(repr(self), quantity=quantity)]
         if quantity == NOISE:
-            found.append(self._decoded(masks, drawn, evidence))
-            if drawn[0].classes is not None:
+            found.append(self._decoded(made.masks, list(made.drawn), evidence))
+            if made.drawn[0].classes is not None:
                 found.extend(LabelEntropy().bounds(evidence))
         return tuple(found)
 
@@ -180,6 +192,31 @@ class ResampledMasks:
             ("the limit is approximate: a t-interval over data sets",),
         )
 
+
+@dataclass(frozen=True, eq=False)
+class Repruned:
+    """Masks, the data set that each was made from, and how those were drawn."""
+
+    masks: tuple[Mask, ...]
+    drawn: tuple[Samples, ...]
+    scheme: Resampling
+
+    @property
+    def quantity(self) -> str:
+        """What the masks are about, by the way their data were drawn."""
+        return self.scheme.quantity.partition(": ")[0]
+
+
+def _layout(evidence: Evidence) -> tuple[list[tuple[int, int]], FloatArray]:
+    """Return rows and columns of each layer, and the initial weights, in the order of a mask."""
+    parameters = dict(evidence.model.named_parameters(remove_duplicate=False))
+    shapes = [(len(keep), keep.numel() // max(len(keep), 1)) for keep in evidence.mask.values()]
+    weights = [parameters[name].detach().double().cpu().numpy().ravel() for name in evidence.mask]
+    return shapes, np.concatenate(weights)
+
+
+_MIXED = 1 << 27
+"""Masks times weights up to which rows, columns and groups of weights are coded too."""
 
 _BOUNDED = {"I(mask; data)": DATA, "I(mask; label noise | inputs)": NOISE}
 """What schemes draw from the law of the data themselves, and so bound; others only come close."""

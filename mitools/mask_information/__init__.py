@@ -8,6 +8,7 @@ function of the data, so its information is its entropy, and
 * any predictor of the data's randomness from the mask recovers at most that information.
 """
 
+from mitools.mask_information.across import contrasted, expected_gap
 from mitools.mask_information.codes import CodeLengths, counting, independent_code
 from mitools.mask_information.decoders import (
     decoded_classes,
@@ -31,9 +32,11 @@ __all__ = [
     "CodeLengths",
     "betting_limit",
     "certified_limit",
+    "contrasted",
     "counting",
     "decoded_classes",
     "decoded_values",
+    "expected_gap",
     "featured_code",
     "generalisation_gap",
     "independent_code",

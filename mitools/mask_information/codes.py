@@ -108,6 +108,11 @@ class CodeLengths:
         notes = (self._note(), caution)
         return Estimate(mean, method, "upper", quantity, error, interval, confidence, notes)
 
+    def mixed_with(self, other: "CodeLengths") -> "CodeLengths":
+        """Return the code that is half this one and half the other: log 2 above the better."""
+        halves = np.logaddexp(-np.array(self.lengths), -np.array(other.lengths))
+        return CodeLengths(tuple((math.log(2.0) - halves).tolist()), self.entropy, self.distinct)
+
     def point(self, method: str, *, quantity: str = DATA) -> Estimate:
         """Return the code's own entropy: consistent for I if kept weights are independent."""
         if math.isnan(self.entropy):

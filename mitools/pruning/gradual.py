@@ -77,7 +77,7 @@ class GradualMagnitude:
         Examples
         --------
         >>> GradualMagnitude(prunings=4).counts(1000, density=0.1)
-        (480, 212, 114, 100)
+        (480, 213, 114, 100)
         """
         check_density(density)
         left = [(1.0 - j / self.prunings) ** 3 for j in range(1, self.prunings)]

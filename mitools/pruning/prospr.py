@@ -48,9 +48,9 @@ class ProsPr:
     statistics : {"batch", "running"}
         What batch norm normalises by; "batch" as in training.
     precision : {"double", "model"}
-        "model" computes in the dtype of the weights, at least float32: a quarter of the time, half the
-        memory; but the descent amplifies rounding, and with batch norm a tenth of the mask may
-        come out otherwise.
+        "model" computes in the dtype of the weights, at least float32: a quarter of the time and
+        half the memory; but the descent amplifies rounding, and with batch norm some per cent of
+        the mask may come out otherwise.
 
     References
     ----------

@@ -334,7 +334,7 @@ def _reading() -> Markup:
             "Failures",
             "are counted, and take away the rank: a mean without the hard cases is no mean.",
         ),
-        ("Time", "is wall time of an answer on one thread; the drawing of data is not in it."),
+        ("Time", "is processor time of an answer; the drawing of data is not in it."),
     )
     items = [joined(tag("dt", name), tag("dd", said)) for name, said in points]
     return tag(

@@ -69,7 +69,7 @@ def cells(frame: Rows) -> Rows:
     (of which ``timed_out``), how many; ``value``, ``error`` (signed) and ``absolute``, means over
     seeds; ``spread``, standard deviation of the signed error over seeds; ``stated`` and
     ``covered``, intervals given and intervals that hold the truth; ``wrong``, bounds on the wrong
-    side of it; ``seconds``, median; ``peak_bytes``, largest.
+    side of it; ``seconds``, median of processor time; ``peak_bytes``, largest.
     """
     columns = ["package", "truth", "truth_error"]
     whole = frame.groupby(KEYS, sort=False, observed=True)
@@ -91,7 +91,10 @@ def cells(frame: Rows) -> Rows:
     sums = {"stated": "stated", "covered": "held", "wrong": "wrong", "minimal": "minimal"}
     for name, source in sums.items():
         found[name] = groups[source].sum()
-    found["seconds"], found["peak_bytes"] = groups["seconds"].median(), groups["peak_bytes"].max()
+    found["seconds"], found["peak_bytes"] = (
+        groups["cpu_seconds"].median(),
+        groups["peak_bytes"].max(),
+    )
     counts = [*sums, "answers", "failed", "timed_out"]
     found[counts] = found[counts].fillna(0).astype(int)
     return found.reset_index()
@@ -288,7 +291,7 @@ def _scored(rows: Rows, score: Any) -> Rows:
             "answers": len(done),
             "failed": int((given["status"] != "ok").sum()),
             "timed_out": int((given["status"] == "timed out").sum()),
-            "seconds": float(done["seconds"].median()),
+            "seconds": float(done["cpu_seconds"].median()),
             "peak_bytes": float(done["peak_bytes"].max()),
         }
         table.append(row | (score(done) if len(done) else {}))

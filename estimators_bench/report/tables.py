@@ -112,7 +112,7 @@ _NAME = Column("contender", "the method's name on this page", lambda row: row.co
 _COST = (
     Column(
         "time",
-        "median wall time of an answer, one thread",
+        "median processor time of an answer",
         lambda row: seconds(row.seconds),
         lambda row: row.seconds,
     ),

@@ -74,8 +74,8 @@ def test_tasks_weigh_the_same_however_many_seeds_they_have():
 def test_cells_are_means_over_seeds():
     found = summary.cells(
         frame(
-            row(error=0.1, seed=0, seconds=1.0, interval=(0.9, 1.2)),
-            row(error=-0.3, seed=1, seconds=3.0, peak_bytes=5e6, interval=(0.6, 0.8)),
+            row(error=0.1, seed=0, cpu_seconds=1.0, interval=(0.9, 1.2)),
+            row(error=-0.3, seed=1, cpu_seconds=3.0, peak_bytes=5e6, interval=(0.6, 0.8)),
             row(seed=2, status="timed out"),
             row(seed=3, status="failed"),
         )

@@ -1,6 +1,5 @@
 """Gradual magnitude pruning: a little more at a time, while the network trains on."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from mitools.models import copied, prunable, tensors_of
+from mitools.models import copied, prunable
 from mitools.pruning.levels import Levels
 from mitools.pruning.magnitude import Magnitude
 from mitools.pruning.mask import Mask
@@ -16,7 +15,7 @@ from mitools.pruning.pruners import size_of
 from mitools.pruning.scoring import reproducibly
 from mitools.pruning.selection import Scope, check_density, check_scope, count_kept, top_k
 from mitools.pruning.trained import Ticket
-from mitools.training import Training, TrainState, train
+from mitools.training import Training, TrainState, state_of, train
 from mitools.training.evaluation import place_of
 from mitools.training.passes import passes_over
 
@@ -121,7 +120,7 @@ class GradualMagnitude:
         progress: bool = False,
         checkpoint: str | Path | None = None,
     ) -> Ticket:
-        """Return the masks after each pruning, and the trained and pruned weights.
+        """Return the masks after each pruning, and the trained weights, to be fine-tuned from.
 
         Parameters
         ----------
@@ -159,9 +158,8 @@ class GradualMagnitude:
                 scores = Magnitude().scores(trained, None, names)
                 masks.append(Mask(top_k(scores, ends[level][1], self.scope, among=mask)))
             levels.save(len(ends), masks[-1])
-        assert state is not None
         masks[-1].apply_(trained)
-        start = dataclasses.replace(state, model=_copies(trained))
+        start = state_of(trained)
         return Ticket(tuple(masks), start, start.model)
 
     def _stretch(
@@ -203,7 +201,3 @@ class GradualMagnitude:
         counts = self.counts(size, density)
         last = dict(zip(self.steps(total), counts, strict=True))
         return list((last | {total: counts[-1]}).items())
-
-
-def _copies(model: nn.Module) -> dict[str, Any]:
-    return {name: tensor.clone() for name, tensor in tensors_of(model).items()}

@@ -32,9 +32,11 @@ def reproducibly() -> Iterator[None]:
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode and seeded randomness inside; everything as before outside.
 
-    The flags are set directly, module by module, so that no overridden ``train`` method runs.
+    The flags are set directly, module by module, so that no overridden ``train`` method runs. What
+    hooks store in the modules, such as the effective weights of ``torch.nn.utils.prune``, is put
+    back too. The model runs through `torch.func.functional_call`, which keeps its buffers.
     """
-    modes = [(module, module.training) for module in model.modules()]
+    before = [(module, dict(vars(module))) for module in model.modules()]
     devices = {parameter.device for parameter in model.parameters()}
     with (
         reproducibly(),
@@ -43,12 +45,13 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         torch.enable_grad(),
     ):
         try:
-            for module, _ in modes:
+            for module, _ in before:
                 module.training = False
             yield
         finally:
-            for module, training in modes:
-                module.training = training
+            for module, attributes in before:
+                vars(module).clear()
+                vars(module).update(attributes)
 
 
 def state_of_model(model: nn.Module) -> dict[str, Tensor]:

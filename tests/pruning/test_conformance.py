@@ -12,6 +12,7 @@ from conformance import (
 )
 from example_nets import NETS
 
+from mitools.models import prunable
 from mitools.pruning import (
     ERK,
     FORCE,
@@ -219,6 +220,21 @@ def test_schedule_is_a_power_of_the_density_not_a_fraction():
     assert geometric_counts(10_000, 0.0001, 4) == [1000, 100, 10, 1]
     assert geometric_counts(100, 0.0, 3) == [0, 0, 0]
     assert geometric_counts(100, 1.0, 3) == [100, 100, 100]
+
+
+@pytest.mark.parametrize("pruner", [
+    OneShot(SNIP()), OneShot(GraSP(precision="double")), OneShot(ProsPr(steps=1)),
+    OneShot(SynFlow()),
+], ids=repr)  # fmt: skip
+def test_what_hooks_have_stored_is_as_before(pruner):
+    from torch.nn.utils import prune as torch_prune
+
+    model, data = NETS["plain"]()
+    torch_prune.l1_unstructured(model[1], "weight", amount=0.5)
+    effective = model[1].weight
+    values = effective.detach().clone()
+    pruner.mask(model, data, 0.3, tuple(prunable(model)))
+    assert model[1].weight is effective and torch.equal(effective, values)
 
 
 def test_pruned_torch_modules_are_pruned_further():

@@ -7,7 +7,14 @@ from torch.utils.data import DataLoader, IterableDataset
 
 import mitools.pruning.gradual as gradual
 from mitools.models import copied
-from mitools.pruning import GradualMagnitude, MagnitudeAfterTraining, Mask, prune
+from mitools.pruning import (
+    GradualMagnitude,
+    Magnitude,
+    MagnitudeAfterTraining,
+    Mask,
+    OneShot,
+    prune,
+)
 from mitools.training import SGD, EarlyStopping, Training, train
 
 QUICK = Training(epochs=4, batch_size=8, optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=1e-3))
@@ -87,7 +94,15 @@ def test_the_ticket_goes_on_training():
     model, data = plain((6, 20, 3)), samples((6,))
     ticket = GradualMagnitude(QUICK, prunings=2).run(model, data, 0.2)
     ticket.apply_(model)
+    train(model, data, QUICK, mask=ticket.mask, start=ticket.start)
+    assert any(not torch.equal(t, ticket.trained[n]) for n, t in model.state_dict().items())
     assert all(not model.get_parameter(n).detach()[~ticket.mask[n]].any() for n in ticket.mask)
+
+
+def test_no_training_is_plain_magnitude():
+    model, data = plain((6, 20, 3)), samples((6,))
+    expected = prune(model, data, OneShot(Magnitude()), density=0.2)
+    assert prune(model, data, GradualMagnitude(Training(epochs=0)), density=0.2) == expected
 
 
 class Stream(IterableDataset):

@@ -1,7 +1,9 @@
 """The boundary: untrusted input becomes checked arrays, or an error that says what to change."""
 
+import numbers
 import operator
 from collections.abc import Collection
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -179,6 +181,20 @@ def checked_share(name: str, value: float) -> None:
     """
     if not 0.0 < value < 1.0:
         raise ValueError(f"{name} must lie strictly between 0 and 1; got {value!r}.")
+
+
+def checked_known(name: str, value: float | None) -> None:
+    """Check that value is a finite number, or None.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not isfinite(value):
+        raise ValueError(f"{name} must be a finite number or None; got {value!r}.")
 
 
 def _as_rows(name: str, array: Any) -> FloatArray:

@@ -202,11 +202,13 @@ def test_an_infinite_bound_has_no_error():
     assert found.value == -math.inf and found.std_error is None and found.interval is None
 
 
-def test_a_bound_for_numbers_says_what_it_rests_on():
-    found = mutual_information(X, Y, Predictive(LinearRegression()))
-    assert found.sense == "lower" and "H(Y) of the numbers in y is itself" in found.notes[0]
-    label = (X > 0).astype(int)
-    assert len(mutual_information(Y, label, Predictive(LogisticRegression())).notes) == 1
+def test_a_forecast_of_numbers_says_what_it_is():
+    senses = {"rivals": "lower", "gaussian": "proxy"}
+    for null, sense in senses.items():
+        found = mutual_information(X, Y, Predictive(LinearRegression(), null=null))
+        assert found.sense == sense and (found.interval is None) == (sense == "proxy")
+    known = Predictive(LinearRegression(), null="gaussian", known_entropy=1.4)
+    assert mutual_information(X, Y, known).sense == "lower"
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -23,6 +23,9 @@ taken as the data come.
 """
 
 
+_SMALLEST_UNIT = 2.0**-1000
+
+
 def checked_scale(scale: Scale) -> None:
     """Raise ValueError unless scale is one of the three."""
     checked_choice("scale", scale, ("std", "rank", None))
@@ -68,7 +71,8 @@ def _factors(columns: FloatArray) -> FloatArray:
     std = (columns / unit[:, None]).std(axis=1)
     with np.errstate(divide="ignore"):
         factor = np.where(largest > 0.0, 1.0 / std, 1.0)
-    return factor.astype(np.float32).astype(np.float64) / unit
+    # Below that size of values, what brings them to 1 is beyond the largest number.
+    return factor.astype(np.float32).astype(np.float64) / np.maximum(unit, _SMALLEST_UNIT)
 
 
 def _centred_columns(rows: FloatArray) -> FloatArray:

@@ -10,6 +10,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
 from mitools._typing import FloatArray, Sense
+from mitools.methods._neighbors import scaled, weights
 
 _BLOCK = 2**22
 
@@ -47,20 +48,23 @@ class KernelDensity:
 
     def entropy(self, x: FloatArray) -> float:
         """H(X) in nats; -inf where a column is constant."""
+        if (x == x[0]).all(axis=0).any():
+            return -math.inf
+        return self._standard_entropy(x) - math.fsum(np.log(weights(x)))
+
+    def _standard_entropy(self, x: FloatArray) -> float:
+        """Return H(X) in units of about the standard deviation of each column."""
         n, d = x.shape
         if n <= d + 1:
             raise ValueError(
                 f"KernelDensity needs more samples than columns plus one; got n={n} samples with "
                 f"{d} columns. Use more samples or fewer columns."
             )
-        spread = x.std(axis=0)
-        if (x == x[0]).all(axis=0).any():
-            return -math.inf
-        white, log_volume = _whitened((x - x.mean(axis=0)) / spread)
+        white, log_volume = _whitened(scaled(x, "std"))
         h = self.bandwidth * n ** (-1.0 / (d + 4))
         log_norm = d / 2 * math.log(2 * math.pi) + d * math.log(h) + math.log(n - 1)
         mean = math.fsum(_log_kernel_sums(white / h)) / n
-        return log_norm + log_volume + math.fsum(np.log(spread)) - mean
+        return log_norm + log_volume - mean
 
     def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
         """I(X; Y) in nats; constant columns carry none."""
@@ -72,7 +76,8 @@ class KernelDensity:
         varying = [rows for rows in varying if rows.shape[1]]
         if len(varying) < 2:
             return 0.0
-        return math.fsum(map(self.entropy, varying)) - self.entropy(np.hstack(varying))
+        whole = self._standard_entropy(np.hstack(varying))
+        return math.fsum(map(self._standard_entropy, varying)) - whole
 
 
 def _whitened(rows: FloatArray) -> tuple[FloatArray, float]:

@@ -10,6 +10,8 @@ from mitools._typing import FloatArray, IntArray, Sense
 from mitools._validation import checked_count
 from mitools.methods import _counts
 
+_MOST_CELLS = 1e150
+
 
 @dataclass(frozen=True)
 class NSB:
@@ -44,6 +46,11 @@ class NSB:
         """H in nats, from the counts of the symbols seen and the number that could be."""
         if cells == 1:
             return 0.0
+        if cells > _MOST_CELLS:
+            raise ValueError(
+                f"NSB takes at most {_MOST_CELLS:g} values of all columns together; their numbers "
+                f"multiply to {cells:g}. Use fewer columns, or ChaoShen()."
+            )
         sizes, often = np.unique(counts, return_counts=True)
         grid = _peak(sizes, often, cells)
         weight = _log_weight(grid, sizes, often, cells)

@@ -2,29 +2,36 @@
 
 import math
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from scipy.special import digamma
-from sklearn.base import clone
-from sklearn.model_selection import KFold, StratifiedKFold
 
 from mitools._typing import FloatArray, IntArray, Sense
-from mitools._validation import checked_count
-from mitools.methods._surprise import NUMBERS_NOTE, of_labels, of_numbers
+from mitools._validation import checked_choice, checked_count, checked_known
+from mitools.methods._cross_fitting import (
+    checked_model,
+    copied,
+    fitted,
+    forecasts,
+    log_square,
+    probabilities,
+    source,
+    splits,
+)
+from mitools.methods._forecasts import Contrast, Normal, contrast, groups, of_labels
 from mitools.methods._symbols import symbols
 from mitools.methods.questions import WithError, mean_of
 
-_LOG_2PI = math.log(2.0 * math.pi)
+_TINY = float(np.finfo(np.float64).tiny)
 # E[log r^2] = log s^2 + this, for Gaussian residuals of variance s^2
 _LOG_CHI2 = float(digamma(0.5)) + math.log(2.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Predictive:
-    """The entropy of y less the held-out log-loss of a model that predicts y from x [1]_, [2]_.
+    """What a model that predicts y from x saves of the held-out log-loss [1]_, [2]_.
 
     Cross-fitted: every sample is forecast by a model that was fitted on the other folds. For any
     forecast q, E[-log q(Y|X)] = H(Y|X) + E KL(p||q), hence::
@@ -35,14 +42,23 @@ class Predictive:
 
     A model with ``predict_proba`` forecasts labels (the rows of y are symbols); H(Y) is the
     plug-in entropy, which is too small on average, so the bound stands. Any other model predicts
-    numbers; the forecast is Gaussian around them, with the covariance of the model's own
-    cross-fitted residuals inside the training folds, and H(Y) is estimated by
-    `KozachenkoLeonenko`, whose error the bound inherits.
+    numbers, and the forecast is Gaussian around them, with the covariance of the model's own
+    cross-fitted residuals inside the training folds. The entropy of numbers is not known unless it
+    is given, and no estimate of it is sure to be small enough. Three ways out:
+
+    - `known_entropy`: the bound above;
+    - ``null="rivals"``, the default: the forecast for x_i is set against those for the other x_j of
+      its fold, K in all, a lower bound for any q [3]_ that cannot exceed log K::
+
+          I(X; Y) >= E[ log q(y_i|x_i) - log mean_j q(y_i|x_j) ]
+
+    - ``null="gaussian"``: against a Gaussian for y alone, fitted to the same folds. It has no cap
+      and is near the truth where y itself is near Gaussian, but is no bound: it is off by what the
+      null lacks, KL(p(y)||null), less what the model lacks. A proxy.
 
     The stated standard error is that of a mean over samples: the spread of their terms, the models
-    taken as they were fitted. It does not know how the models would differ on other samples [3]_;
-    `with_error` does, by fitting them anew. For numbers, neighbouring terms of H(Y) are taken as
-    independent, at the cost of up to a fifth of the error.
+    taken as they were fitted. It does not know how the models would differ on other samples [4]_;
+    `with_error` does, by fitting them anew.
 
     The conditional quantity is the loss saved by adding x to z. As a difference of two bounds it
     is not a bound, and is labelled a proxy; it approaches I(X; Y | Z) as the models improve.
@@ -63,12 +79,17 @@ class Predictive:
     varying : bool
         Whether the spread of a numeric forecast depends on x, by a second copy of the model fitted
         to the logarithms of squared residuals. For a single column of y.
+    null : {"rivals", "gaussian"}
+        What a forecast of numbers is set against.
+    known_entropy : float or None
+        H(Y) in nats, in the units of y, where it is known; it replaces null and the plug-in.
 
     References
     ----------
     .. [1] Covert, Lundberg, Lee, NeurIPS 2020, arXiv 2004.00668 (cross-entropy reading).
     .. [2] Barber, Agakov, NIPS 2003 (the bound).
-    .. [3] Bengio, Grandvalet, J. Machine Learning Research 5, 1089 (2004): no estimate of that is
+    .. [3] Poole et al., ICML 2019, arXiv 1905.06922, section 2.3.
+    .. [4] Bengio, Grandvalet, J. Machine Learning Research 5, 1089 (2004): no estimate of that is
        unbiased.
 
     Examples
@@ -87,20 +108,26 @@ class Predictive:
     truth 0.368, bound 0.336
     """
 
-    sense: ClassVar[Sense] = "lower"
     conditional_sense: ClassVar[Sense] = "proxy"
-    cautions: ClassVar[frozenset[str]] = frozenset({"dependence"})
+    cautions: ClassVar[frozenset[str]] = frozenset({"dependence", "saturation"})
+    beyond_ceiling: ClassVar[str] = (
+        'more samples, fewer folds, known_entropy=..., or null="gaussian", which is no bound'
+    )
     model: Any
     folds: int = 5
     seed: int = 0
     base_rate: float = 0.0
     varying: bool = False
+    null: Literal["rivals", "gaussian"] = "rivals"
+    known_entropy: float | None = None
 
     def __post_init__(self) -> None:
-        _checked_model(self.model)
+        checked_model(self.model)
         checked_count("folds", self.folds, least=2)
         if not 0.0 <= self.base_rate <= 1.0:
             raise ValueError(f"base_rate must lie in [0, 1]; got {self.base_rate!r}.")
+        checked_choice("null", self.null, ("rivals", "gaussian"))
+        checked_known("known_entropy", self.known_entropy)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and repr(other) == repr(self)
@@ -109,23 +136,58 @@ class Predictive:
         return hash(repr(self))
 
     @property
+    def sense(self) -> Sense:
+        """A lower bound, but for numbers against a Gaussian."""
+        sure = self._classifies or self.known_entropy is not None or self.null == "rivals"
+        return "lower" if sure else "proxy"
+
+    @property
     def symbolic(self) -> frozenset[str]:
         """Which argument may hold labels of any kind."""
         return frozenset({"y"}) if self._classifies else frozenset()
 
+    def ceiling(self, n: int) -> float:
+        """Return the largest value that n samples can give, in nats: log K against rivals."""
+        if self._classifies or self.known_entropy is not None or self.null != "rivals":
+            return math.inf
+        return math.log(len(groups(-(-n // self.folds))[0]))
+
     def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
-        """Lower bound on I(X; Y) in nats."""
+        """Return the bound on I(X; Y), or the proxy, in nats."""
         return float(np.mean(self.local_mutual_information(x, y)))
 
     def mutual_information_with_error(self, x: FloatArray, y: FloatArray) -> WithError:
-        """Return the bound and its standard error over the samples, for the models as fitted."""
-        notes = () if self._classifies else (NUMBERS_NOTE,)
-        return mean_of(self.local_mutual_information(x, y), _source(len(x)), notes)
+        """Return the same, and its standard error over the samples, for the models as fitted."""
+        told = self._told(x, y)
+        return replace(mean_of(told.influence, source(len(x))), value=float(np.mean(told.terms)))
 
     def local_mutual_information(self, x: FloatArray, y: FloatArray) -> FloatArray:
-        """Return the bound's term of each sample, in nats, shape (n,)."""
-        surprise = of_labels(symbols(y)) if self._classifies else of_numbers(y)
-        return surprise - self.losses(x, y)
+        """Return the term of each sample, in nats, shape (n,)."""
+        return self._told(x, y).terms
+
+    def _told(self, x: FloatArray, y: FloatArray) -> Contrast:
+        if self.known_entropy is not None:
+            terms = self.known_entropy - self.losses(x, y)
+        elif self._classifies:
+            terms = of_labels(symbols(y)) - self.losses(x, y)
+        else:
+            return self._against_null(x, y)
+        return Contrast(terms, terms)
+
+    def _against_null(self, x: FloatArray, y: FloatArray) -> Contrast:
+        y = y[:, (y != y[:1]).any(axis=0)]
+        terms, influence = np.zeros((2, len(y)))
+        if not y.shape[1]:  # a constant tells nothing
+            return Contrast(terms, influence)
+        if self.null == "gaussian":
+            nothing = replace(self, varying=False)
+            terms = nothing.losses(np.empty((len(y), 0)), y) - self.losses(x, y)
+            return Contrast(terms, terms)
+        for test, forecast in self._numbers(x, y):
+            for rows in groups(len(test)):
+                found = contrast(forecast.scores(y[test], rows))
+                terms[test[rows]], influence[test[rows]] = found.terms, found.influence
+        return Contrast(terms, influence)
 
     def conditional_mutual_information(self, x: FloatArray, y: FloatArray, z: FloatArray) -> float:
         """Loss saved by adding x to z, in nats: I(X; Y | Z) for perfect models."""
@@ -136,7 +198,7 @@ class Predictive:
     ) -> WithError:
         """Return the loss saved, and its standard error over the samples."""
         saved = self.losses(z, y) - self.losses(np.hstack((x, z)), y)
-        return mean_of(saved, _source(len(x)))
+        return mean_of(saved, source(len(x)))
 
     def losses(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Return -log q(y | x) of each sample, held out, in nats, shape (n,)."""
@@ -153,14 +215,14 @@ class Predictive:
     def _label_losses(self, x: FloatArray, codes: IntArray) -> FloatArray:
         kinds = int(codes.max()) + 1
         chance = np.empty(len(x))
-        for train, test in _splits(self, x, codes):
+        for train, test in splits(self, x, codes):
             seen, known = np.unique(codes[train], return_inverse=True)
             q = np.zeros((len(test), kinds))
             if len(seen) == 1:  # which many classifiers refuse to learn
                 q[:, seen] = 1.0
             else:
-                fitted = _copied(self.model, self.seed).fit(x[train], known)
-                q[:, seen] = fitted.predict_proba(x[test])
+                learnt = copied(self.model, self.seed).fit(x[train], known)
+                q[:, seen] = probabilities(learnt.predict_proba(x[test]), (len(test), len(seen)))
             if self.base_rate:
                 rates = np.bincount(codes[train], minlength=kinds) + 0.5
                 q = (1.0 - self.base_rate) * q + self.base_rate * rates / rates.sum()
@@ -169,31 +231,27 @@ class Predictive:
             return -np.log(chance)
 
     def _number_losses(self, x: FloatArray, y: FloatArray) -> FloatArray:
+        losses = np.empty(len(x))
+        for test, forecast in self._numbers(x, y):
+            losses[test] = forecast.losses(y[test])
+        return losses
+
+    def _numbers(self, x: FloatArray, y: FloatArray) -> Iterator[tuple[IntArray, Normal]]:
+        """Yield the rows of every fold, and what is forecast of them."""
         if self.varying and y.shape[1] > 1:
             raise ValueError(
                 f"varying=True needs a single column of y; got {y.shape[1]}. Use varying=False."
             )
-        losses = np.empty(len(x))
-        for train, test in _splits(self, x, None):
+        for train, test in splits(self, x, None):
             inner = replace(self, folds=min(self.folds, len(train)))
-            residual = y[train] - _forecasts(inner, x[train], y[train])
-            error = y[test] - _fitted(self, x[train], y[train], x[test])
+            residual = y[train] - forecasts(inner, x[train], y[train])
+            means = fitted(self, x[train], y[train], x[test])
             if self.varying:
-                losses[test] = self._varying_loss(x, train, test, residual, error)
+                logs = log_square(residual)
+                factor = fitted(self, x[train], logs, x[test])[:, 0] - _LOG_CHI2
+                yield test, Normal(means, np.eye(1), 0.0, factor)
             else:
-                losses[test] = _gaussian_loss(error, residual.T @ residual / len(train))
-        return losses
-
-    def _varying_loss(
-        self,
-        x: FloatArray,
-        train: IntArray,
-        test: IntArray,
-        residual: FloatArray,
-        error: FloatArray,
-    ) -> FloatArray:
-        log_variance = _fitted(self, x[train], np.log(residual**2), x[test])[:, 0] - _LOG_CHI2
-        return (_LOG_2PI + log_variance + error[:, 0] ** 2 * np.exp(-log_variance)) / 2
+                yield test, Normal.like(means, residual)
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +283,7 @@ class ExplainedVariance:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _checked_model(self.model)
+        checked_model(self.model)
         if hasattr(self.model, "predict_proba"):
             raise ValueError(
                 f"model must predict numbers; got the classifier {self.model!r}. "
@@ -263,86 +321,13 @@ class ExplainedVariance:
                 f"ExplainedVariance takes a single column of y; got {y.shape[1]}. The information "
                 "of a vector is no function of its summed squared error; use Predictive."
             )
-        before, after = ((y - _forecasts(self, x, y))[:, 0] ** 2 for x in (less, more))
+        errors = [(y - forecasts(self, x, y))[:, 0] for x in (less, more)]
+        unit = max(float(np.abs(errors[0]).max()), _TINY)  # so that no square overflows
+        before, after = ((error / unit) ** 2 for error in errors)
         mean, rest = float(np.mean(before)), float(np.mean(after))
         if mean == 0.0 or rest == 0.0:
             value = math.inf if mean else 0.0
-            return WithError(value, math.nan, len(y) - 1, _source(len(y)))
+            return WithError(value, math.nan, len(y) - 1, source(len(y)))
         # To first order in the two means, the value is a mean of these terms.
-        told = mean_of((before / mean - after / rest) / 2, _source(len(y)))
+        told = mean_of((before / mean - after / rest) / 2, source(len(y)))
         return replace(told, value=math.log(mean / rest) / 2)
-
-
-def _source(n: int) -> str:
-    return f"over {n} held-out samples, for the models as fitted"
-
-
-def _checked_model(model: object) -> None:
-    predicts = hasattr(model, "predict") or hasattr(model, "predict_proba")
-    if isinstance(model, type) or not (hasattr(model, "fit") and predicts):
-        raise ValueError(
-            "model must be an object with fit and predict or predict_proba; got "
-            f"{model!r}. Is it a class that lacks its parentheses?"
-        )
-
-
-def _splits(
-    method: Predictive | ExplainedVariance, x: FloatArray, codes: IntArray | None
-) -> Iterator[tuple[IntArray, IntArray]]:
-    """Yield the rows to fit on and the rows to forecast, labels in equal shares."""
-    if method.folds > len(x):
-        raise ValueError(
-            f"folds must be at most the number of samples; got folds={method.folds} with "
-            f"n={len(x)}. Use more samples or fewer folds."
-        )
-    if codes is None or np.bincount(codes).max() < method.folds:
-        yield from KFold(method.folds, shuffle=True, random_state=method.seed).split(x)
-        return
-    # Labels rarer than the folds cannot be in every one; they share a stratum of their own.
-    rare = np.bincount(codes)[codes] < method.folds
-    strata = np.where(rare, -1, codes)
-    if 0 < rare.sum() < method.folds:
-        strata[rare] = codes[np.flatnonzero(~rare)[0]]
-    yield from StratifiedKFold(method.folds, shuffle=True, random_state=method.seed).split(
-        x, strata
-    )
-
-
-def _forecasts(method: Predictive | ExplainedVariance, x: FloatArray, y: FloatArray) -> FloatArray:
-    """Return the cross-fitted prediction of every row of y; the mean where x has no columns."""
-    forecast = np.empty_like(y)
-    for train, test in _splits(method, y, None):
-        if x.shape[1]:
-            forecast[test] = _fitted(method, x[train], y[train], x[test])
-        else:
-            forecast[test] = y[train].mean(axis=0)
-    return forecast
-
-
-def _fitted(
-    method: Predictive | ExplainedVariance, x: FloatArray, y: FloatArray, at: FloatArray
-) -> FloatArray:
-    target = y[:, 0] if y.shape[1] == 1 else y  # as scikit-learn wants it
-    found = _copied(method.model, method.seed).fit(x, target).predict(at)
-    return np.asarray(found, dtype=np.float64).reshape(len(at), -1)
-
-
-def _copied(model: Any, seed: int) -> Any:
-    """Return an unfitted copy that draws on nothing global."""
-    if not hasattr(model, "get_params"):
-        return deepcopy(model)
-    fresh: Any = clone(model)
-    drawn = [name for name in fresh.get_params() if name.split("__")[-1] == "random_state"]
-    unset = {name: seed for name in drawn if fresh.get_params()[name] is None}
-    return fresh.set_params(**unset)
-
-
-def _gaussian_loss(error: FloatArray, covariance: FloatArray) -> FloatArray:
-    sign, log_det = np.linalg.slogdet(covariance)
-    if sign <= 0.0:
-        raise ValueError(
-            "y must not be predicted without error, or hold columns that determine each other; "
-            "the residuals have a singular covariance. I(X; Y) is infinite, or a column too many."
-        )
-    distance = np.einsum("ni,ij,nj->n", error, np.linalg.inv(covariance), error)
-    return (error.shape[1] * _LOG_2PI + log_det + distance) / 2

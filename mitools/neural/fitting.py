@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -223,13 +223,10 @@ class HeldOut:
         its error, the samples' influence as rivals of others included.
     losses : tuple of float
         Validation loss at the start and at each check, in nats.
-    shared_error : float
-        Standard error of what all terms have in common, such as an entropy from all samples.
     """
 
     terms: FloatArray
     losses: tuple[float, ...]
-    shared_error: float = 0.0
 
     @property
     def value(self) -> float:
@@ -241,11 +238,10 @@ class HeldOut:
         """Standard error of `value` over test samples, for the network as fitted, in nats."""
         return self.told().std_error
 
-    def told(self, notes: tuple[str, ...] = ()) -> WithError:
+    def told(self) -> WithError:
         """Return value and error as questions take them."""
         source = f"over {len(self.terms)} held-out samples, for the network as fitted"
-        found = mean_of(self.terms, source, notes)
-        return replace(found, std_error=math.hypot(found.std_error, self.shared_error))
+        return mean_of(self.terms, source)
 
 
 def checked_method(scale: Scale, seed: int, fitting: Fitting) -> None:

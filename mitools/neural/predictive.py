@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mitools._typing import FloatArray, Sense
-from mitools._validation import checked_choice
-from mitools.methods._surprise import NUMBERS_NOTE, of_labels, of_numbers
+from mitools._typing import FloatArray, IntArray, Sense
+from mitools._validation import checked_choice, checked_known
+from mitools.methods._forecasts import Contrast, contrast, groups, of_labels
 from mitools.methods._symbols import symbols
-from mitools.methods.questions import WithError, mean_of
+from mitools.methods.questions import WithError
 from mitools.neural.densities import gaussian_size, normal_log_density, whitened
 from mitools.neural.fitting import (
     Fitting,
@@ -23,6 +23,7 @@ from mitools.neural.fitting import (
     Scale,
     checked_method,
     fit,
+    part_sizes,
     parts_of,
     scaled_parts,
     standard_units,
@@ -33,7 +34,7 @@ from mitools.neural.networks import Perceptron
 
 @dataclass(frozen=True, eq=False)
 class NeuralPredictive:
-    """The entropy of y less the held-out log-loss of a network that forecasts y from x [1]_, [2]_.
+    """What a network that forecasts y from x saves of the held-out log-loss [1]_, [2]_.
 
     For any forecast q, E[-log q(Y|X)] = H(Y|X) + E KL(p||q), hence::
 
@@ -44,7 +45,12 @@ class NeuralPredictive:
 
     A "categorical" forecast takes the rows of y as symbols; H(Y) is the plug-in entropy, which is
     too small on average, so the bound stands. A "gaussian" one has a mean and a covariance that
-    depend on x; H(Y) is estimated by `KozachenkoLeonenko`, whose bias the bound inherits.
+    depend on x. Unless H(Y) is given, the forecast for x_i is set against those for the other
+    x_j of the test part, K in all, which is a lower bound for any q and at most log K [3]_::
+
+        I(X; Y) >= E[ log q(y_i|x_i) - log mean_j q(y_i|x_j) ]
+
+    `DifferenceOfEntropies` fits a density to y alone instead: no cap, and no bound.
 
     Parameters
     ----------
@@ -58,11 +64,14 @@ class NeuralPredictive:
         as they are, on a copy. Its repr is not code, so that the method's is not either.
     fitting, scale, seed, device, progress
         As for `Variational`; the scale is that of x.
+    known_entropy : float or None
+        H(Y) in nats, in the units of y, where it is known.
 
     References
     ----------
     .. [1] Covert, Lundberg, Lee, NeurIPS 2020, arXiv 2004.00668 (cross-entropy reading).
     .. [2] Barber, Agakov, NIPS 2003 (the bound).
+    .. [3] Poole et al., ICML 2019, arXiv 1905.06922, section 2.3.
 
     Examples
     --------
@@ -81,18 +90,23 @@ class NeuralPredictive:
 
     sense: ClassVar[Sense] = "lower"
     conditional_sense: ClassVar[Sense] = "proxy"
-    cautions: ClassVar[frozenset[str]] = frozenset({"dependence"})
+    cautions: ClassVar[frozenset[str]] = frozenset({"dependence", "saturation"})
+    beyond_ceiling: ClassVar[str] = (
+        "more samples, a larger share of them to test, known_entropy=..., or DifferenceOfEntropies"
+    )
     head: Literal["categorical", "gaussian"]
     network: Perceptron | nn.Module = Perceptron()
     fitting: Fitting = Fitting()
     scale: Scale = "std"
     seed: int = 0
     device: str = "cpu"
+    known_entropy: float | None = None
     progress: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         checked_choice("head", self.head, ("categorical", "gaussian"))
         checked_method(self.scale, self.seed, self.fitting)
+        checked_known("known_entropy", self.known_entropy)
         if not isinstance(self.network, Perceptron | nn.Module):
             raise ValueError(
                 "network must be a Perceptron or a torch module; got "
@@ -113,13 +127,19 @@ class NeuralPredictive:
         """Which argument may hold labels of any kind."""
         return frozenset({"y"}) if self.head == "categorical" else frozenset()
 
+    def ceiling(self, n: int) -> float:
+        """Return the largest value that n samples can give, in nats: log K for numbers."""
+        if self.head == "categorical" or self.known_entropy is not None:
+            return math.inf
+        return math.log(len(groups(part_sizes(n, self.fitting)[2])[0]))
+
     def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
         """Lower bound on I(X; Y) in nats."""
         return self.held_out(x, y).value
 
     def mutual_information_with_error(self, x: FloatArray, y: FloatArray) -> WithError:
         """Return the bound, with its standard error over the test samples."""
-        return self.held_out(x, y).told(() if self.head == "categorical" else (NUMBERS_NOTE,))
+        return self.held_out(x, y).told()
 
     def conditional_mutual_information(self, x: FloatArray, y: FloatArray, z: FloatArray) -> float:
         """Loss saved by adding x to z, in nats: I(X; Y | Z) for perfect networks, else no bound."""
@@ -135,11 +155,24 @@ class NeuralPredictive:
                 f"sees x too; got the module {type(self.network).__name__}. Ask for I(X, Z; Y) and "
                 "I(Z; Y) with two modules and subtract."
             )
-        more, less = self.held_out(np.hstack((x, z)), y), self.held_out(z, y)
-        return HeldOut(more.terms - less.terms, more.losses).told()
+        more, less = self._judged(np.hstack((x, z)), y), self._judged(z, y)
+        return HeldOut(less.losses - more.losses, more.validated).told()
 
     def held_out(self, x: FloatArray, y: FloatArray) -> HeldOut:
-        """Return H(Y) + log q(y|x) of each test sample, in nats, and the validation losses."""
+        """Return the term of each test sample, in nats, and the validation losses."""
+        judged = self._judged(x, y)
+        if self.known_entropy is not None:
+            return HeldOut(self.known_entropy - judged.losses, judged.validated)
+        if self.head == "categorical":
+            surprise = of_labels(symbols(y))[judged.test]
+            return HeldOut(surprise - judged.losses, judged.validated)
+        influence = np.empty(len(judged.losses))
+        for rows in groups(len(influence)):
+            influence[rows] = _contrast(judged.outputs[rows], judged.targets[rows]).influence
+        return HeldOut(influence, judged.validated)
+
+    def _judged(self, x: FloatArray, y: FloatArray) -> "_Judged":
+        """Fit the network and return what it says of the test part."""
         device = checked_device(self.device)
         with isolated(self.seed, device) as generator:
             parts = parts_of(len(x), self.fitting, generator)
@@ -158,10 +191,11 @@ class NeuralPredictive:
 
             n = len(parts.train)
             fitted = (n, self.fitting, generator, self.progress)
-            losses = fit(network, loss, validation_loss, *fitted)
+            validated = fit(network, loss, validation_loss, *fitted)
             with torch.no_grad():
-                last = self._losses(network(given[2]), asked[2]).cpu().double().numpy()
-        return HeldOut(forecast.surprise - last, losses, forecast.shared_error)
+                outputs = network(given[2])
+                last = self._losses(outputs, asked[2]).cpu().double().numpy()
+        return _Judged(parts.test, outputs, asked[2], last + forecast.unit, validated)
 
     def _network(self, inputs: int, start: Tensor) -> nn.Module:
         if isinstance(self.network, nn.Module):
@@ -177,16 +211,25 @@ class NeuralPredictive:
 
 @dataclass(frozen=True, eq=False)
 class _Forecast:
-    """What is to be forecast, the outputs that know nothing of x, and what y's entropy is made of.
+    """What is to be forecast, and the outputs that know nothing of x.
 
-    The surprise is that of the test samples, in the targets' units; the shared error is that of
-    what was found from all samples and is in every term.
+    The unit is the log of the targets' units, by which densities differ from those of y.
     """
 
     targets: tuple[Tensor, ...]
     start: Tensor
-    surprise: FloatArray
-    shared_error: float = 0.0
+    unit: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """What a fitted network says of the test part: outputs, and losses in the units of y."""
+
+    test: IntArray
+    outputs: Tensor
+    targets: Tensor
+    losses: FloatArray
+    validated: tuple[float, ...]
 
 
 def _labels(y: FloatArray, parts: Parts) -> _Forecast:
@@ -195,20 +238,23 @@ def _labels(y: FloatArray, parts: Parts) -> _Forecast:
     seen = np.bincount(label.codes[parts.train], minlength=label.kinds) + 0.5
     targets = tuple(codes[torch.from_numpy(part)] for part in parts)
     start = torch.from_numpy(np.log(seen / seen.sum())).float()
-    return _Forecast(targets, start, of_labels(label)[parts.test])
+    return _Forecast(targets, start)
 
 
 def _numbers(y: FloatArray, parts: Parts) -> _Forecast:
     targets = scaled_parts(y, parts, "std", torch.device("cpu"))
     _, spread = standard_units(y[parts.train])
-    surprise = of_numbers(y) - math.fsum(np.log(spread))
     start = torch.zeros(gaussian_size(y.shape[1]))
-    # Test samples that happen to lie far out have large losses and a large share of the entropy.
-    # What a Gaussian would say of that, which averages out over all samples, takes off most of it.
-    away = (y - y.mean(axis=0)) / spread
-    share = np.einsum("ni,ij,nj->n", away, np.linalg.pinv(away.T @ away / len(y)), away) / 2
-    level = mean_of(surprise - share, "all samples")
-    return _Forecast(targets, start, (level.value + share)[parts.test], level.std_error)
+    return _Forecast(targets, start, math.fsum(np.log(spread)))
+
+
+def _contrast(outputs: Tensor, targets: Tensor) -> Contrast:
+    """Set the Gaussian forecast for every sample against those for the others."""
+    scores = []
+    for output in outputs.double():  # of everything, one forecast at a time: memory
+        white, log_det = whitened(targets.double(), output)
+        scores.append(normal_log_density(white) + log_det)
+    return contrast(torch.stack(scores, dim=1).cpu().numpy())
 
 
 def _checked_outputs(network: nn.Module, x: Tensor, outputs: int, head: str) -> None:

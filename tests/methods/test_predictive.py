@@ -4,16 +4,21 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.dummy import DummyClassifier
+from scipy.stats import multivariate_normal
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import KFold
 from sklearn.naive_bayes import BernoulliNB
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+from mitools._validation import UnreliableEstimate
+from mitools.measures import mutual_information
 from mitools.methods import ExplainedVariance, Predictive
+from mitools.methods._forecasts import RIVALS, Normal, contrast, groups
 
 
 def channel(seed, n=600, flip=0.1):
@@ -67,6 +72,147 @@ def test_gaussian_head():
         found.append(Predictive(LinearRegression()).mutual_information(x, y))
     truth = -math.log(0.6) - math.log(0.8)
     assert abs(np.mean(found) - truth) < 0.08 + spread(found)
+
+
+@pytest.mark.parametrize(("d", "rho", "n"), [(1, 0.6, 300), (5, 0.6, 500), (50, 0.5, 600)])
+def test_bounds_for_numbers_are_below_the_truth(d, rho, n):
+    """With H(Y) by distances, the last one was 11 nats above it."""
+    truth, known = -d / 2 * math.log(1 - rho**2), d / 2 * math.log(2 * math.pi * math.e)
+    bounds = Predictive(LinearRegression()), Predictive(LinearRegression(), known_entropy=known)
+    for method in bounds:
+        told = [
+            method.mutual_information_with_error(*numbers(s, rho=rho, n=n, d=d)) for s in range(6)
+        ]
+        error = math.sqrt(sum(one.std_error**2 for one in told)) / 6
+        found = np.mean([one.value for one in told])
+        assert method.sense == "lower" and found < truth + 3 * error
+        assert found > 0.3 * min(truth, method.ceiling(n))
+    nothing = [bounds[0].mutual_information(*numbers(s, rho=0.0, n=n, d=d)) for s in range(6)]
+    assert np.mean(nothing) < spread(nothing)
+
+
+def test_against_rivals_by_hand():
+    x, y = numbers(0, n=60, d=2)
+    method = Predictive(LinearRegression(), folds=3)
+    terms = np.empty(60)
+    for train, test in KFold(3, shuffle=True, random_state=0).split(x):
+        residual = np.empty((40, 2))
+        for less, left in KFold(3, shuffle=True, random_state=0).split(train):
+            model = LinearRegression().fit(x[train[less]], y[train[less]])
+            residual[left] = y[train[left]] - model.predict(x[train[left]])
+        means = LinearRegression().fit(x[train], y[train]).predict(x[test])
+        law = multivariate_normal(cov=residual.T @ residual / 40)
+        likely = law.pdf(y[test][:, None] - means)
+        terms[test] = np.log(likely.diagonal() / likely.mean(axis=1))
+        losses = Normal.like(means, residual).losses(y[test])
+        np.testing.assert_allclose(losses, -np.log(likely.diagonal()), rtol=1e-10)
+    np.testing.assert_allclose(method.local_mutual_information(x, y), terms, atol=1e-10)
+    assert method.mutual_information(x, y) == pytest.approx(terms.mean(), rel=1e-10)
+    known = Predictive(LinearRegression(), folds=3, known_entropy=1.25)
+    expected = 1.25 - known.losses(x, y)
+    np.testing.assert_allclose(known.local_mutual_information(x, y), expected, rtol=1e-12)
+
+
+def test_the_influence_of_a_sample_is_its_weight():
+    """The value as a function of the samples' weights, differentiated by differences."""
+    scores = np.random.default_rng(0).standard_normal((8, 8))
+    found, step = contrast(scores), 1e-6
+
+    def value(weight):
+        weight = weight / weight.sum()
+        return weight @ (scores.diagonal() - np.log(np.exp(scores) @ weight))
+
+    for i, influence in enumerate(found.influence):
+        moved = [value(np.ones(8) + sign * step * np.eye(8)[i]) for sign in (1, -1)]
+        slope = (moved[0] - moved[1]) / (2 * step) * 8
+        assert influence - found.influence.mean() == pytest.approx(slope, abs=1e-6)
+    assert found.influence.mean() == pytest.approx(found.terms.mean(), abs=1e-12)
+
+
+def test_many_rivals_are_split_into_groups_spread_evenly():
+    rows = groups(2 * RIVALS + 1)
+    assert len(rows) == 3 and max(map(len, rows)) <= RIVALS
+    np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(2 * RIVALS + 1))
+    assert all(one.min() < 3 and one.max() > 2 * RIVALS - 3 for one in rows)
+
+
+def test_what_is_a_bound_and_what_is_not():
+    """Y in two clusters that x names: I = log 2, and no Gaussian for y alone is any good."""
+    rng = np.random.default_rng(0)
+    x = rng.choice([-1.0, 1.0], (400, 1))
+    y = 3 * x + 0.1 * rng.standard_normal((400, 1))
+    bound = mutual_information(x, y, Predictive(LinearRegression()))
+    assert bound.sense == "lower" and bound.value == pytest.approx(math.log(2), abs=0.01)
+    told = mutual_information(x, y, Predictive(LinearRegression(), null="gaussian"))
+    assert told.sense == "proxy" and told.interval is None and told.value > 3
+    labels = Predictive(LogisticRegression(), null="gaussian")
+    assert labels.sense == "lower" and labels.ceiling(100) == math.inf
+
+
+def test_against_a_gaussian_there_is_no_cap():
+    x, y = numbers(0, rho=0.99999, n=400)  # truth 5.41
+    method = Predictive(LinearRegression())
+    assert method.ceiling(400) == math.log(80)
+    with pytest.warns(UnreliableEstimate, match='null="gaussian"'):
+        assert mutual_information(x, y, method).value < math.log(80)
+    method = Predictive(LinearRegression(), null="gaussian")
+    assert method.ceiling(400) == math.inf
+    assert mutual_information(x, y, method).value == pytest.approx(5.41, abs=0.2)
+    nothing = Predictive(DummyRegressor(), null="gaussian").mutual_information(x, y)
+    assert nothing == pytest.approx(0.0, abs=1e-12)
+
+
+def test_what_cannot_be_forecast_is_told():
+    x, y = numbers(0, n=100)
+    for null in ("rivals", "gaussian"):
+        method = Predictive(LinearRegression(), null=null)
+        assert method.mutual_information(x, np.ones_like(y)) == 0.0
+        aside = method.mutual_information(x, np.hstack((y, np.ones_like(y))))
+        assert aside == method.mutual_information(x, y)
+        with pytest.raises(ValueError, match="columns that determine each other"):
+            method.mutual_information(x, np.hstack((y, y)))
+    with pytest.raises(ValueError, match="predicted without error"):
+        Predictive(KNeighborsRegressor(1), varying=True).mutual_information(x.round(), x.round())
+    for call in (Nowhere(), Nowhere(columns=2)):
+        with pytest.raises(ValueError, match="model must predict 1 finite numbers"):
+            Predictive(call).mutual_information(x, y)
+    for wrong in (np.full((20, 2), np.nan), np.full((20, 3), 0.3), np.full((20, 2), -1.0)):
+        with pytest.raises(ValueError, match="model must give probabilities of 2 labels"):
+            Predictive(Told(wrong)).mutual_information(x, (y > 0).astype(float))
+
+
+class Nowhere:
+    def __init__(self, columns=1):
+        self.columns = columns
+
+    def fit(self, x, y):
+        return self
+
+    def predict(self, x):
+        return np.full((len(x), self.columns), np.nan if self.columns == 1 else 0.0)
+
+
+class Told:
+    def __init__(self, answer):
+        self.answer = answer
+
+    def fit(self, x, y):
+        return self
+
+    def predict_proba(self, x):
+        return self.answer
+
+
+def test_units_of_y_do_not_matter():
+    x, y = numbers(0, n=100)
+    for method in (
+        Predictive(LinearRegression()),
+        Predictive(LinearRegression(), null="gaussian"),
+        ExplainedVariance(LinearRegression()),
+    ):
+        here = method.mutual_information(x, y)
+        for unit in (2.0**400, 2.0**-400, 1e-6):
+            assert method.mutual_information(x, unit * y) == pytest.approx(here, rel=1e-9)
 
 
 def test_spread_that_moves_is_seen_only_where_asked():
@@ -189,6 +335,11 @@ def test_bad_fields():
     for model in (LogisticRegression, 3, StandardScaler()):
         with pytest.raises(ValueError, match="model must be an object with fit and predict"):
             Predictive(model)
+    for wrong in (math.inf, math.nan, "1", True):
+        with pytest.raises(ValueError, match="known_entropy must be a finite number"):
+            Predictive(LinearRegression(), known_entropy=wrong)
+    with pytest.raises(ValueError, match="null must be one of 'rivals', 'gaussian'"):
+        Predictive(LinearRegression(), null="distances")
     with pytest.raises(ValueError, match="folds must be at least 2"):
         Predictive(LogisticRegression(), folds=1)
     with pytest.raises(ValueError, match="base_rate"):

@@ -12,7 +12,7 @@ from mitools.mask_information import CodeLengths
 
 BY_NAME = {contender.name: contender for contender in CONTENDERS}
 SMALL = [task for task in TASKS if task.size <= 1_000]
-DRAWS, SEEDS = 16, 6
+DRAWS, SEEDS = 16, 5
 
 
 def check_bound_holds(contender, task):
@@ -35,7 +35,8 @@ def check_bound_holds(contender, task):
 @pytest.mark.parametrize("task", SMALL, ids=lambda task: task.name)
 def test_every_bound_holds_on_every_small_task(task):
     for contender in CONTENDERS:
-        if contender.takes(task):
+        # The certified limit has a test of its own; its value is that of the shared code.
+        if contender.takes(task) and contender.name != "shared code, certified limit":
             check_bound_holds(contender, task)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from mitools._typing import FloatArray
 
 _EXACT_INTEGERS = 2**53
+_SMALLEST = 1e-300  # of which the reciprocal is still a number
 
 
 class FileFormatError(ValueError):
@@ -39,7 +40,7 @@ def as_samples(symbolic: Collection[str] = (), /, **arrays: Any) -> tuple[FloatA
     ------
     ValueError
         If an array is not numeric, is empty, has no or more than two dimensions, holds NaN or
-        infinity or a missing label, or if the arrays differ in length.
+        infinity or a missing label or numbers below 1e-300 only, or if the arrays differ in length.
     """
     samples = {
         name: _as_rows(name, coded(name, array) if name in symbolic else array)
@@ -217,6 +218,12 @@ def _as_rows(name: str, array: Any) -> FloatArray:
         raise ValueError(
             f"{name} must be finite; {bad.sum()} of {len(rows)} rows hold NaN or infinity, the "
             f"first at row {int(bad.argmax())}. Drop or impute them first."
+        )
+    largest = np.maximum(rows.max(axis=0), -rows.min(axis=0))
+    if ((largest > 0.0) & (largest < _SMALLEST)).any():
+        raise ValueError(
+            f"{name} must hold numbers that float64 resolves; a column has none larger than "
+            f"{largest[largest > 0.0].min():.3g}. Change its unit."
         )
     return np.ascontiguousarray(rows)
 

@@ -69,6 +69,7 @@ def test_input_is_not_changed():
         (np.zeros((2, 2, 2)), r"got shape \(2, 2, 2\). Flatten"),
         ([], "at least one sample"),
         (np.zeros((3, 0)), "at least one sample and one coordinate"),
+        (np.array([[1.0, 1e-310], [2.0, 0.0]]), "none larger than 1e-310. Change its unit"),
         ([1.0, np.nan, np.inf], "2 of 3 rows hold NaN or infinity, the first at row 1"),
         (np.ma.masked_array([1.0, 2.0], mask=[True, False]), "1 values are"),
         (np.array([2**53 + 1, 0]), "2\\*\\*53"),

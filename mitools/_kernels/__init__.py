@@ -11,6 +11,7 @@ from mitools._kernels.neighbors import (
     ksg_counts,
     kth_distance,
     kth_neighbors,
+    reach,
 )
 from mitools._kernels.screening import ksg_pair, ksg_screen, ksg_shuffles, ross_screen
 from mitools._kernels.threads import together
@@ -24,6 +25,7 @@ __all__ = [
     "ksg_shuffles",
     "kth_distance",
     "kth_neighbors",
+    "reach",
     "ross_screen",
     "together",
 ]

@@ -90,6 +90,35 @@ def farthest(points, others):
     return radius
 
 
+@njit(cache=True, nogil=True)
+def reach(points, ends, radius, rows):
+    """Return how many others of these rows lie within radius[i], and how far they reach (r, m).
+
+    How far is told for each space, of columns ends[s - 1] .. ends[s] - 1; maxima. All pairs.
+    """
+    n = len(points)
+    counts = np.zeros(len(rows), np.int64)
+    far = np.zeros((len(rows), len(ends)))
+    here = np.empty(len(ends))
+    for r in range(len(rows)):
+        i = rows[r]
+        for j in range(n):
+            first, largest = 0, 0.0
+            for s in range(len(ends)):
+                here[s] = 0.0
+                for c in range(first, ends[s]):
+                    here[s] = max(here[s], abs(points[j, c] - points[i, c]))
+                largest = max(largest, here[s])
+                first = ends[s]
+                if largest > radius[i]:
+                    break
+            if largest <= radius[i] and j != i:
+                counts[r] += 1
+                for s in range(len(ends)):
+                    far[r, s] = max(far[r, s], here[s])
+    return counts, far
+
+
 def _sorted(points: np.ndarray) -> Tree | None:
     """Return the tree of the points, or None where it would not help."""
     return None if _all_pairs(*points.shape) else grow(points)

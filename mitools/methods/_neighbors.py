@@ -51,8 +51,13 @@ def both_scaled(x: FloatArray, y: FloatArray, scale: Scale) -> tuple[FloatArray,
 
 
 def normal_scores(rows: FloatArray) -> FloatArray:
-    """Return the normal quantile of rank / (n + 1) for every value, column by column."""
-    return norm.ppf(rankdata(rows, axis=0) / (len(rows) + 1.0))
+    """Return the normal quantile of rank / (n + 1) for every value, column by column.
+
+    A decreasing map changes the sign and no bit: the upper half mirrors the lower.
+    """
+    n, rank = len(rows), rankdata(rows, axis=0)
+    lower = np.minimum(rank, n + 1.0 - rank)
+    return np.where(rank == lower, 1.0, -1.0) * norm.ppf(lower / (n + 1.0))
 
 
 def weights(rows: FloatArray) -> FloatArray:

@@ -45,8 +45,9 @@ class KSG:
     Ties are counted as defined, without jitter. Where the k-th neighbour is at distance 0, no
     density exists and the definition is silent; there k, nx + 1 and ny + 1 are the numbers of
     samples with the same (x, y), x and y. On purely repeated data this gives nearly the plug-in
-    estimate. The result can be negative under independence and is not clipped; it cannot exceed
-    psi(n) - psi(k).
+    estimate. In variant 2, where others are as near as the k-th neighbour, the box is around all
+    of them, and k is their number. The result can be negative under independence and is not
+    clipped; it cannot exceed psi(n) - psi(k).
 
     Parameters
     ----------
@@ -164,18 +165,33 @@ def _box_terms(spaces: tuple[FloatArray, ...], k: int) -> FloatArray:
     """Return each sample's term of Kraskov's second estimator for m variables (eq. 30)."""
     n, more = len(spaces[0]), len(spaces) - 1
     joint = np.hstack(spaces)
-    distances, nearest = _kernels.kth_neighbors(joint, k)
-    terms = np.full(n, digamma(k) - more / k + more * digamma(n))
-    logs = np.zeros(n)
-    for space in spaces:
-        half_side = _kernels.farthest(space, nearest)
-        logs += psi(_kernels.count_within(space, half_side, strict=False))
-    terms -= logs
-    atom = distances[:, -1] == 0.0
+    radius, nearest, tied = neighbors_and_ties(joint, k)
+    half_sides = [_kernels.farthest(space, nearest) for space in spaces]
+    sizes = np.full(n, k)
+    if len(tied):  # which of them come first must not matter
+        ends = np.cumsum([space.shape[1] for space in spaces])
+        sizes[tied], sides = _kernels.reach(joint, ends, radius, tied)
+        for half_side, side in zip(half_sides, sides.T, strict=True):
+            half_side[tied] = side
+    terms = psi(sizes) - more / sizes + more * digamma(n)
+    for space, half_side in zip(spaces, half_sides, strict=True):
+        terms -= psi(_kernels.count_within(space, half_side, strict=False))
+    atom = radius == 0.0
     if atom.any():  # as in KSG's first variant: the box is a point
-        sizes = [psi(multiplicity(space)) for space in spaces]
-        terms[atom] = (psi(multiplicity(joint)) - sum(sizes) + more * digamma(n))[atom]
+        often = [psi(multiplicity(space)) for space in spaces]
+        terms[atom] = (psi(multiplicity(joint)) - sum(often) + more * digamma(n))[atom]
     return terms
+
+
+def neighbors_and_ties(points: FloatArray, k: int) -> tuple[FloatArray, IntArray, IntArray]:
+    """Return the k-th distance (n,), the k neighbours (n, k), and where one more is as near.
+
+    Not told of are samples on atoms, at distance 0.
+    """
+    distances, nearest = _kernels.kth_neighbors(points, min(k + 1, len(points) - 1))
+    radius = distances[:, k - 1].copy()
+    tied = np.flatnonzero((distances[:, k:] == radius[:, None]).any(axis=1) & (radius > 0.0))
+    return radius, np.ascontiguousarray(nearest[:, :k]), tied
 
 
 @dataclass(frozen=True)

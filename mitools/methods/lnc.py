@@ -7,11 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from mitools import _kernels
 from mitools._typing import FloatArray, Sense
 from mitools._validation import checked_count, checked_neighbors
 from mitools.methods._neighbors import Scale, checked_scale, scaled
-from mitools.methods.knn import _box_terms
+from mitools.methods.knn import _box_terms, neighbors_and_ties
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,8 @@ class LNC:
         I(X; Y) = I_KSG2(X; Y) - (1/n) sum_{i corrected} log W(i) / V(i)
 
     This lifts KSG's ceiling for nearly deterministic relations. Every column is a variable of its
-    own in the multi-information C, and I(X; Y) = C(x, y) - C(x) - C(y).
+    own in the multi-information C, and I(X; Y) = C(x, y) - C(x) - C(y). Where others are as near as
+    the k-th neighbour, nothing is corrected.
 
     Parameters
     ----------
@@ -75,8 +75,9 @@ class LNC:
                 f"Use LNC(k={2 * d})."
             )
         singles = tuple(np.ascontiguousarray(column[:, None]) for column in columns.T)
-        offsets = columns[_kernels.kth_neighbors(columns, k)[1]] - columns[:, None]
-        ratio = _log_ratio(offsets)
+        _, nearest, tied = neighbors_and_ties(columns, k)
+        ratio = _log_ratio(columns[nearest] - columns[:, None])
+        ratio[tied] = 0.0
         alpha = _threshold(k, d) if self.alpha is None else self.alpha
         with np.errstate(divide="ignore"):
             corrected = ratio < np.log(alpha)

@@ -229,3 +229,27 @@ def test_too_few_samples_and_other_bad_fields():
         KSG(variant=2).conditional_mutual_information(x, x, x)
     with pytest.raises(ValueError, match="alpha"):
         LNC(alpha=2.0)
+
+
+def test_second_variant_with_ties_takes_all_that_are_as_near():
+    """Slowly, from the definition: boxes around everyone within the k-th distance."""
+    rng = np.random.default_rng(0)
+    x = np.round(rng.standard_normal((60, 2)))
+    y = np.round(x[:, :1] + rng.standard_normal((60, 1)))
+    k, n, terms = 3, 60, []
+    for i in range(n):
+        dx, dy = np.abs(x - x[i]).max(1), np.abs(y - y[i]).max(1)
+        joint = np.maximum(dx, dy)
+        radius = np.sort(joint)[k]
+        near = (joint <= radius) & (np.arange(n) != i)
+        if radius == 0:
+            counts = [(one == 0).sum() for one in (joint, dx, dy)]
+            size, less = counts[0], 0.0
+            nx, ny = counts[1:]
+        else:
+            size = near.sum()
+            less = 1 / size
+            nx, ny = ((one <= one[near].max()).sum() - 1 for one in (dx, dy))
+        terms.append(digamma(size) - less + digamma(n) - digamma(nx) - digamma(ny))
+    found = KSG(k, 2, scale=None).local_mutual_information(x, y)
+    np.testing.assert_allclose(found, terms, atol=1e-12)

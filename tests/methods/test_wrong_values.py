@@ -5,7 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from mitools.methods import KSG, NSB, GaoMixed, MesnerShalizi, PlugIn, Ross
+from mitools.methods import (
+    KSG,
+    LNC,
+    NSB,
+    GaoMixed,
+    GaussianCopula,
+    KernelDensity,
+    MesnerShalizi,
+    PlugIn,
+    Ross,
+)
 
 TRUTH = -math.log(0.8)  # 0.2231
 
@@ -96,3 +106,46 @@ def test_nsb_is_not_off():
     counts = rng.multinomial(20_000, p)
     truth = -(p * np.log(p)).sum()
     assert NSB().entropy_of_counts(counts[counts > 0], 30.0) == pytest.approx(truth, abs=0.02)
+
+
+def tied(seed=1, n=300):
+    rng = np.random.default_rng(seed)
+    x = np.round(2 * rng.standard_normal((n, 1)))
+    return x, 0.7 * x + rng.standard_normal((n, 1)), np.round(rng.standard_normal((n, 1)))
+
+
+@pytest.mark.parametrize("method", [*FAMILY, LNC(), KSG(scale="rank")], ids=repr)
+def test_the_order_of_rows_does_not_matter_ties_or_not(method):
+    """Neighbours that tie must not be chosen by their place in the sample."""
+    x, y, z = tied()
+    order = np.random.default_rng(0).permutation(len(x))
+    for a, b in ((x, y), (x, z), (x + y, y)):
+        here = method.mutual_information(a, b)
+        assert method.mutual_information(a[order], b[order]) == pytest.approx(here, abs=1e-12)
+    if hasattr(method, "multi_information"):
+        here = method.multi_information((x, y, z))
+        moved = method.multi_information((x[order], y[order], z[order]))
+        assert moved == pytest.approx(here, abs=1e-12)
+
+
+@pytest.mark.parametrize("method", [KSG(scale="rank"), GaussianCopula()], ids=repr)
+def test_decreasing_maps_change_nothing_for_ranks(method):
+    x, y = sample(301)
+    here = method.mutual_information(x, y)
+    assert method.mutual_information(-x, y) == pytest.approx(here, abs=1e-13)
+    assert method.mutual_information(x, -np.exp(y)) == pytest.approx(here, abs=1e-13)
+
+
+def test_units_of_a_kernel_density_cancel_bit_for_bit():
+    x, y = sample(200)
+    here = KernelDensity().mutual_information(x, y)
+    for unit in (2.0**20, 2.0**-900, 2.0**900):
+        assert KernelDensity().mutual_information(unit * x, y) == here
+    moved = KernelDensity().entropy(2.0**20 * x) - KernelDensity().entropy(x)
+    assert moved == pytest.approx(20 * math.log(2), rel=1e-12)
+
+
+def test_too_many_cells_are_told():
+    x = np.random.default_rng(0).standard_normal((50, 120))
+    with pytest.raises(ValueError, match="NSB takes at most"):
+        NSB().entropy(x)

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
@@ -10,10 +11,17 @@ from mitools.measures import (
     entropy,
     multi_information,
     mutual_information,
+    pairwise,
     transfer_entropy,
 )
 from mitools.methods import KSG, ExplainedVariance, Gaussian, PlugIn, Predictive, Ross
-from mitools.uncertainty import Jackknife, Subsets, permutation_test, with_error
+from mitools.uncertainty import (
+    CircularShifts,
+    Jackknife,
+    Subsets,
+    permutation_test,
+    with_error,
+)
 
 
 def pair(seed, rho=0.6, n=200):
@@ -171,3 +179,25 @@ def test_other_questions_and_series():
     assert series.std_error > 0
     again = with_error(mutual_information, x, y, method=KSG())
     assert again == with_error(mutual_information, x, y, method=KSG())
+
+
+@pytest.mark.parametrize("error", [Jackknife(), Subsets(3)], ids=repr)
+def test_variables_as_a_table_are_its_columns(error):
+    table = pd.DataFrame(np.random.default_rng(0).standard_normal((90, 3)), columns=list("abc"))
+    columns = [table[name] for name in "abc"]
+    expected = with_error(multi_information, columns, method=Gaussian(), error=error)
+    for given in (table, tuple(columns), table.to_numpy().T, [list(c) for c in columns]):
+        assert with_error(multi_information, given, method=Gaussian(), error=error) == expected
+
+
+def test_classes_in_the_place_of_objects_are_named():
+    x, y = np.random.default_rng(0).standard_normal((2, 50))
+    for wrong in (CircularShifts, 3):
+        with pytest.raises(TypeError, match="shuffles must be an object"):
+            permutation_test(x, y, shuffles=wrong)
+    with pytest.raises(TypeError, match="error must be an object"):
+        with_error(mutual_information, x, y, method=KSG(), error=Jackknife)
+    with pytest.raises(TypeError, match="question must be one"):
+        with_error(pairwise, x, y, method=KSG())
+    with pytest.raises(TypeError, match="variables must be a DataFrame or a list"):
+        multi_information(None)

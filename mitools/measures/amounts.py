@@ -174,9 +174,7 @@ def multi_information(
     ValueError
         If there are fewer than two variables, or they do not fit together.
     """
-    if isinstance(variables, pd.DataFrame):
-        variables = [column for _, column in variables.items()]
-    variables = list(variables)
+    variables = listed(variables)
     if len(variables) < 2:
         raise ValueError(
             f"variables must hold at least two variables; got {len(variables)}. "
@@ -187,3 +185,15 @@ def multi_information(
     samples = dict(zip(named, rows, strict=True))
     quantity = f"I({'; '.join(f'X{i}' for i in range(1, len(rows) + 1))})"
     return answered(quantity, "multi_information", method, (rows,), samples)
+
+
+def listed(variables: Sequence[ArrayLike] | pd.DataFrame) -> list[ArrayLike]:
+    """Return the variables that `multi_information` is asked about, one by one."""
+    if isinstance(variables, pd.DataFrame):
+        return [column for _, column in variables.items()]
+    if not hasattr(variables, "__len__"):
+        raise TypeError(
+            f"variables must be a DataFrame or a list of arrays; got {variables!r}. "
+            "Pass them as a list: multi_information([x, y, z])."
+        )
+    return list(variables)

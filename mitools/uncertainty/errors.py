@@ -10,7 +10,8 @@ import numpy as np
 
 from mitools._typing import FloatArray, IntArray
 from mitools._validation import UnreliableEstimate, as_samples, checked_count, checked_share
-from mitools.measures import transfer_entropy
+from mitools.measures import multi_information, transfer_entropy
+from mitools.measures.amounts import listed
 from mitools.results import Estimate
 
 
@@ -153,12 +154,24 @@ def with_error(
     I(X; Y) = 0.4951 ± 0.04 nats [KSG(k=5, variant=1, scale='std')]
     """
     checked_share("confidence", confidence)
+    if isinstance(error, type) or not callable(getattr(error, "std_error", None)):
+        raise TypeError(
+            f"error must be an object such as Jackknife() or Subsets(); got {error!r}. "
+            "Is it a class that lacks its parentheses?"
+        )
     if question is transfer_entropy and not error.ordered:
         raise ValueError(
             "error must keep successive rows together for transfer_entropy; got "
             f"{error!r}. Use {type(error).__name__}(ordered=True)."
         )
+    if question is multi_information and len(data) == 1:
+        data = (listed(data[0]),)
     whole = question(*data, method, **options)
+    if not isinstance(whole, Estimate):
+        raise TypeError(
+            "question must be one that is answered by an Estimate, such as mutual_information; got "
+            f"{question!r}, which answers with a {type(whole).__name__}."
+        )
     rows = _checked_rows(data)
     n = len(_flattened(rows)[0])
 
@@ -187,7 +200,7 @@ def _checked_rows(data: Sequence[Any]) -> list[Any]:
 
     The question has seen them first, and refused labels where it must.
     """
-    if len(data) == 1 and isinstance(data[0], (list, tuple)) and np.ndim(data[0][0]) > 0:
+    if len(data) == 1 and isinstance(data[0], list) and np.ndim(data[0][0]) > 0:
         named = {f"variables[{i}]": rows for i, rows in enumerate(data[0])}
         return [list(as_samples(named, **named))]
     named = {f"data[{i}]": rows for i, rows in enumerate(data)}

@@ -135,14 +135,14 @@ def permutation_test(
         estimate = mutual_information(x, y, how)
         # The question has seen them, and refused labels that its method cannot use.
         a, b = as_samples({"x", "y"}, x=x, y=y)
-        draw = (shuffles or FreeShuffles()).orders(len(b), None)
+        draw = _checked(shuffles or FreeShuffles()).orders(len(b), None)
         ask: Callable[..., Any] = how.mutual_information
         together = getattr(method, "mutual_information_of_shuffles", None)
         given: tuple[FloatArray, ...] = ()
     else:
         estimate = conditional_mutual_information(x, y, condition, how)
         a, b, z = as_samples({"x", "y", "z"}, x=x, y=y, z=condition)
-        draw = (shuffles or LocalShuffles()).orders(len(b), z)
+        draw = _checked(shuffles or LocalShuffles()).orders(len(b), z)
         ask, together, given = how.conditional_mutual_information, None, (z,)
     most = checked_count("permutations", permutations)
     seed = checked_count("seed", seed, least=0)
@@ -215,7 +215,7 @@ def transfer_entropy_test(
     estimate = transfer_entropy(source, target, method, **past)
     s, t = as_samples({"source", "target"}, source=source, target=target)
     present, moved, own = embedded(s, t, **past)
-    draw = shuffles.orders(len(moved), own)
+    draw = _checked(shuffles).orders(len(moved), own)
     most = checked_count("permutations", permutations)
     seed = checked_count("seed", seed, least=0)
     ask = partial(
@@ -223,6 +223,15 @@ def transfer_entropy_test(
     )
     values = _in_batches(ask, most, n_jobs, progress)
     return _compared(estimate, estimate.value, values, most, stop_after)
+
+
+def _checked(shuffles: Shuffling) -> Shuffling:
+    if isinstance(shuffles, type) or not callable(getattr(shuffles, "orders", None)):
+        raise TypeError(
+            f"shuffles must be an object such as FreeShuffles() or CircularShifts(); got "
+            f"{shuffles!r}. Is it a class that lacks its parentheses?"
+        )
+    return shuffles
 
 
 def _compared(

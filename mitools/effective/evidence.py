@@ -81,11 +81,12 @@ class Counting:
     def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:
         """Return one upper bound; looks at nothing but the mask."""
         mask = evidence.mask
-        fixed = _count_was_asked_for(mask) if self.fixed_count is None else self.fixed_count
+        fixed = count_was_asked_for(mask) if self.fixed_count is None else self.fixed_count
         return (counting(mask.nonzeros, mask.size, fixed_count=fixed),)
 
 
-def _count_was_asked_for(mask: Mask) -> bool:
+def count_was_asked_for(mask: Mask) -> bool:
+    """Return whether the number of ones was fixed before the data were seen."""
     density = mask.requested_density
     if density is None or round(density * mask.size) != mask.nonzeros:
         return False

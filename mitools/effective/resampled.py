@@ -4,16 +4,24 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from joblib import Parallel, delayed
 from scipy.stats import t as student_t
 from tqdm import tqdm
 
-from mitools._typing import FloatArray
+from mitools._typing import BoolArray, FloatArray
+from mitools._validation import checked_choice
 from mitools.data import Bootstrap, FreshNoise, Resampling, Samples
 from mitools.effective.decoding import LabelNoiseDecoding, knows_noise
-from mitools.effective.evidence import Evidence, LabelEntropy, MaskInformation, remembered_pruner
+from mitools.effective.evidence import (
+    Evidence,
+    LabelEntropy,
+    MaskInformation,
+    count_was_asked_for,
+    remembered_pruner,
+)
 from mitools.effective.prequential import ScoreDecoding, TangentDecoding
 from mitools.effective.repruning import (
     Finished,
@@ -24,7 +32,7 @@ from mitools.effective.repruning import (
     sealed_run,
     stacked,
 )
-from mitools.mask_information import DATA, NOISE, independent_code, mixed_code
+from mitools.mask_information import DATA, NOISE, certified_limit, independent_code, mixed_code
 from mitools.pruning import Mask, Pruner
 from mitools.pruning.written import is_ours
 from mitools.results import Estimate
@@ -64,6 +72,10 @@ class ResampledMasks:
     decoder : MaskInformation or None
         What decodes the noise from each mask. None: `ScoreDecoding` for SNIP's masks, and else
         `TangentDecoding` where the network is small enough, as `mitools.peff` chooses for one mask.
+    limit : {"certified", "student"}
+        The upper limit: one that holds for every law of masks, at a price that falls with the
+        number of data sets (`mask_information.certified_limit`), or Student's t over masks, which
+        is close, approximate, and blind to events rarer than one in `datasets`.
     """
 
     pruner: Pruner | None = None
@@ -72,6 +84,10 @@ class ResampledMasks:
     seed: int = 0
     jobs: int | None = None
     decoder: MaskInformation | None = None
+    limit: Literal["certified", "student"] = "certified"
+
+    def __post_init__(self) -> None:
+        checked_choice("limit", self.limit, ("certified", "student"))
 
     def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:
         """Return an upper bound, a point and, where noise can be decoded, a lower bound."""
@@ -152,8 +168,15 @@ class ResampledMasks:
         code = independent
         if rows.size <= _MIXED:
             code = independent.mixed_with(mixed_code(rows, *_layout(evidence)))
-        coded = code.upper(repr(self), quantity=quantity, confidence=evidence.confidence)
-        coded = dataclasses.replace(coded, notes=(*coded.notes, f"{made.scheme!r}: {source}"))
+        limit = self._certified(rows, evidence) if self.limit == "certified" else None
+        student = code.upper(repr(self), quantity=quantity, confidence=evidence.confidence)
+        coded = code.upper(
+            repr(self), quantity=quantity, confidence=evidence.confidence, certified=limit
+        )
+        notes = [*coded.notes, f"{made.scheme!r}: {source}"]
+        if limit is not None:
+            notes.append(f"Student's limit, blind to rare masks, would be {student.limit:,.4g}")
+        coded = dataclasses.replace(coded, notes=tuple(notes))
         if told not in _BOUNDED:
             return (dataclasses.replace(coded, sense="proxy", interval=None),)
         found = [coded, independent.point(repr(self), quantity=quantity)]
@@ -162,6 +185,12 @@ class ResampledMasks:
             if made.drawn[0].classes is not None:
                 found.extend(LabelEntropy().bounds(evidence))
         return tuple(found)
+
+    def _certified(self, rows: BoolArray, evidence: Evidence) -> float:
+        mask = evidence.mask
+        kept = mask.nonzeros if count_was_asked_for(mask) else None
+        sizes = [layer.size for layer in mask.layers()]
+        return certified_limit(rows, sizes, kept=kept, confidence=evidence.confidence)
 
     def _decoded(self, masks: Sequence[Mask], drawn: list[Samples], evidence: Evidence) -> Estimate:
         """Mean over data sets of what each mask tells about its own noise."""

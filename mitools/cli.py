@@ -126,6 +126,12 @@ def _add_peff(commands: Any) -> None:
     peff.add_argument("--bits", action="store_true", help="print p_eff in bits, not nats")
     peff.add_argument("--json", type=Path, metavar="FILE", help="save the whole answer")
     peff.add_argument("--jobs", type=int, help="processes for --resample (1)")
+    peff.add_argument(
+        "--limit",
+        choices=("certified", "student"),
+        default="certified",
+        help="upper limit of --resample: one that always holds (default), or Student's",
+    )
     peff.set_defaults(run=_peff)
 
 
@@ -260,7 +266,10 @@ def _peff(options: argparse.Namespace) -> int:
     heldout = _samples(options, train=False) if options.heldout else None
     method = None
     if options.resample is not None:
-        method = [Counting(), ResampledMasks(datasets=options.resample, jobs=options.jobs)]
+        method = [
+            Counting(),
+            ResampledMasks(datasets=options.resample, jobs=options.jobs, limit=options.limit),
+        ]
         method += [LabelNoiseDecoding()] if options.flips else []
         method += [GeneralisationGap()] if options.heldout else []
     answer = peff(

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from mitools.pruning import prune as prune
     from mitools.results import EffectiveParameters as EffectiveParameters
     from mitools.results import Estimate as Estimate
+    from mitools.selection import Selection as Selection
+    from mitools.selection import TERCSelector as TERCSelector
+    from mitools.selection import terc as terc
     from mitools.training import Training as Training
     from mitools.training import train as train
     from mitools.uncertainty import permutation_test as permutation_test
@@ -37,6 +40,8 @@ _HOME = {
     "LabelNoiseDecoding": "mitools.effective",
     "Mask": "mitools.pruning",
     "ResampledMasks": "mitools.effective",
+    "Selection": "mitools.selection",
+    "TERCSelector": "mitools.selection",
     "Training": "mitools.training",
     "capture": "mitools.activations",
     "conditional_mutual_information": "mitools.measures",
@@ -49,6 +54,7 @@ _HOME = {
     "permutation_test": "mitools.uncertainty",
     "prunable": "mitools.models",
     "prune": "mitools.pruning",
+    "terc": "mitools.selection",
     "train": "mitools.training",
     "transfer_entropy": "mitools.measures",
     "with_error": "mitools.uncertainty",

@@ -1,5 +1,6 @@
 """Answers as matplotlib figures. Nothing is computed here, and nothing is shown: figures return."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -7,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mitools.results import EffectiveParameters
+from mitools.selection import Selection
 
 _INK, _KEPT, _BETWEEN = "#1b1f24", "#9aa5b1", "#2f6fb0"
 
@@ -55,16 +57,7 @@ def bounds(
     axes.set_xlim(left=0)
     if title:
         axes.set_title(title, loc="left", fontsize=10, color=_INK)
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    figure.legend(
-        unique.values(),
-        unique.keys(),
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        fontsize=8,
-    )
+    _legend(figure, axes)
     return figure
 
 
@@ -112,9 +105,61 @@ def sandwich(table: pd.DataFrame, *, ceiling: float | None = None) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("I(mask; label noise), nats")
     panels[len(names) // 2].set_xlabel("share of weights kept")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    _legend(figure, panels[0])
     return figure
+
+
+def path(selection: Selection, *, title: str | None = None) -> Figure:
+    """Draw the steps of a search for features: what each was found to add, in order.
+
+    Parameters
+    ----------
+    selection : Selection
+        What `mitools.selection.terc`, or a search that it is compared with, answered.
+    title : str, optional
+        Above the figure; the search and how many it chose, without.
+
+    Returns
+    -------
+    Figure
+        Not shown and not saved.
+    """
+    steps = selection.steps
+    figure = Figure(figsize=(7.2, 0.9 + 0.26 * len(steps)), layout="constrained")
+    axes = figure.subplots()
+    for row, step in enumerate(steps):
+        color = _BETWEEN if step.kept else _KEPT
+        width = step.phi if math.isfinite(step.phi) else 0.0
+        if width != step.phi:
+            axes.annotate(f"{step.phi:g}", (0.0, row), va="center", fontsize=8)
+        axes.barh(row, width, height=0.6, color=color, label="kept" if step.kept else "dropped")
+        if not step.testable:
+            axes.plot(0.0, row, "|", color=_INK, markersize=9, label="not testable")
+    axes.axvline(0.0, color=_INK, linewidth=0.8)
+    axes.set_yticks(range(len(steps)), [str(step.feature) for step in steps])
+    axes.invert_yaxis()
+    adds = "what it adds to the features left at its turn"
+    axes.set_xlabel(f"{adds if selection.search == 'TERC' else selection.search}, nats")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    count = f"{selection.search}: {len(selection.chosen)} of {len(selection.features)} features"
+    axes.set_title(count if title is None else title, loc="left", fontsize=10, color=_INK)
+    _legend(figure, axes)
+    return figure
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Name every kind of mark once, below the figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    figure.legend(
+        unique.values(),
+        unique.keys(),
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=8,
+    )
 
 
 def _draw(axes: Axes, row: int, answer: EffectiveParameters) -> None:

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,8 +18,9 @@ from estimators_bench.contenders.kinds import Answer, Contender
 from estimators_bench.tasks.kinds import Kind, SelectionTask, Task
 from mitools._typing import FloatArray, IntArray
 from mitools._validation import UnreliableEstimate
-from mitools.methods import KSG, PlugIn
+from mitools.methods import KSG, Gaussian, PlugIn, Predictive
 from mitools.methods.questions import MutualInformation
+from mitools.selection import OwnTest, Shuffled, terc
 from mitools.uncertainty import permutation_test
 
 
@@ -171,6 +172,51 @@ class LeastRedundant:
         return scored(task, chosen)
 
 
+@dataclass(frozen=True)
+class Conditional:
+    """TERC [1]_: from all features, drop what adds nothing to the others, least informative first.
+
+    Parameters
+    ----------
+    label, method, kind, most, fast
+        As for `Univariate`.
+    shuffled : bool
+        Whether what a feature adds is compared with shuffles; the method's own test, otherwise.
+    confidence : float
+        Of all tests together, Holm's correction.
+
+    References
+    ----------
+    .. [1] Westphal, Hailes, Musolesi, arXiv 2401.11512.
+    """
+
+    label: str
+    method: MutualInformation
+    kind: Kind
+    most: int
+    fast: bool = True
+    shuffled: bool = True
+    confidence: float = 0.95
+    package: str = "mitools"
+
+    @property
+    def name(self) -> str:
+        """Its name on the leaderboard."""
+        return self.label
+
+    def takes(self, task: Task) -> bool:
+        """Return whether the method suits the features, and there are not too many."""
+        return _fits(task, self.most, (self.kind,))
+
+    def answer(self, task: Any, data: tuple[FloatArray, FloatArray], seed: int) -> Answer:
+        """Return what the chosen features tell together."""
+        test = Shuffled(seed=seed) if self.shuffled else OwnTest()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnreliableEstimate)  # the notes say it
+            found = terc(*data, self.method, confidence=self.confidence, test=test)
+        return replace(scored(task, found.chosen), notes=found.notes)
+
+
 # By prediction -----------------------------------------------------------------------------------
 
 
@@ -308,11 +354,17 @@ def _labels(targets: FloatArray) -> IntArray:
     return np.unique(targets, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
 
 
+_TREE = Predictive(DecisionTreeClassifier(min_samples_leaf=5), base_rate=0.02)
+
 CONTENDERS: tuple[Contender, ...] = (
     Univariate("univariate-plugin", PlugIn(), "discrete", most=30),
     Univariate("univariate-ksg", KSG(), "continuous", most=10, fast=False),
     LeastRedundant("mrmr-plugin", PlugIn(), "discrete", most=100),
     LeastRedundant("mrmr-ksg", KSG(), "continuous", most=50),
+    Conditional("terc-plugin", PlugIn(), "discrete", most=100),
+    Conditional("terc-gaussian", Gaussian(), "continuous", most=200, shuffled=False),
+    Conditional("terc-ksg", KSG(), "continuous", most=10, fast=False),
+    Conditional("terc-tree", _TREE, "discrete", most=30, fast=False, shuffled=False),
     Sequential("forward", most=50),
     Sequential("backward", most=12),
     Recursive(most=30),

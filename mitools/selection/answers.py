@@ -18,8 +18,8 @@ class Step:
         Its name: a DataFrame's label, or the number of its column.
     index : int
         The number of its column.
-    alone : float
-        I(X_i; T) in nats; NaN where the order did not need it.
+    alone : float or None
+        I(X_i; T) in nats; None where the order did not need it.
     phi : float
         What the search compared, in nats: for TERC I(X_S; T) - I(X_S without i; T).
     kept : bool
@@ -37,7 +37,7 @@ class Step:
 
     feature: Hashable
     index: int
-    alone: float
+    alone: float | None
     phi: float
     kept: bool
     left: int

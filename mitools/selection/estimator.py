@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.feature_selection import SelectorMixin
 from sklearn.utils import validation
@@ -72,6 +73,8 @@ class TERCSelector(SelectorMixin, BaseEstimator):
             As for `mitools.selection.terc`.
         """
         X, y = _checked(self, X, y, multi_output=True, ensure_min_samples=2, dtype="numeric")
+        if hasattr(self, "feature_names_in_"):
+            X = pd.DataFrame(X, columns=self.feature_names_in_)
         options: dict[str, Any] = {
             name: value for name, value in self.get_params(deep=False).items() if name != "method"
         }

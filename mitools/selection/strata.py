@@ -112,11 +112,12 @@ class Strata:
     def shuffled(self, rng: np.random.Generator) -> Iterator[float]:
         """Yield `together` for x shuffled within strata; the other sums stay as they are."""
         m = len(self._z)
-        block = max(1, _CELLS // m)
+        block = 16  # at first, since most features that are to go are done with few
         while True:
             # Rows are sorted by stratum, so these are shuffles within each.
             order = np.argsort(self._z + rng.random((block, m)), axis=1)
             yield from self._sums(self._xz[order] * self._kinds + self._t).tolist()
+            block = max(1, min(2 * block, _CELLS // m))
 
     def _sums(self, codes: IntArray) -> FloatArray:
         """Return sum c log c for each row of codes, which are sorted in place."""

@@ -113,7 +113,7 @@ def terc(
     table = table_of(features, target, method)
     test = _checked_test(test, table.method)
     alone, visits = _visits(table, order)
-    found = _Search(table, visits, test, 1.0 - confidence, correction).run(progress)
+    found = _Search(table, visits, test, round(1.0 - confidence, 12), correction).run(progress)
     steps = _steps(table, alone, found)
     chosen = tuple(sorted(step.index for step in steps if step.kept))
     return Selection(
@@ -146,7 +146,7 @@ class _Search:
 
     def run(self, progress: bool) -> list[tuple[int, Finding, bool, float]]:
         """Return feature, finding, whether it is kept, and the level, in order."""
-        kept, d = 0, len(self._order)
+        kept, d = 0, max(1, len(self._order))
         while True:
             level = self._error / {"none": 1, "bonferroni": d}.get(self._correction, d - kept)
             found = self._pass(level, progress)
@@ -204,15 +204,13 @@ def _checked_test(test: Test | None, method: Any) -> Test:
     return test
 
 
-def _visits(table: Table, order: Any) -> tuple[FloatArray, list[int]]:
+def _visits(table: Table, order: Any) -> tuple[FloatArray | None, list[int]]:
     """Return what each feature tells alone, and the features that vary in the order of visits."""
-    d = len(table.names)
     if not isinstance(order, str):
-        places = _places(table, list(order))
-        return np.full(d, np.nan), [i for i in places if i in table.varying]
+        return None, [i for i in _places(table, list(order)) if i in table.varying]
     checked_choice("order", order, _ORDERS)
     if order in ("given", "reversed"):
-        return np.full(d, np.nan), list(table.varying)[:: 1 if order == "given" else -1]
+        return None, list(table.varying)[:: 1 if order == "given" else -1]
     alone = table.alone()
     key = alone if order == "least-informative" else -alone
     # Copies may differ by rounding; equal ones go by column.
@@ -235,7 +233,7 @@ def _places(table: Table, order: list[Any]) -> list[int]:
 
 
 def _steps(
-    table: Table, alone: FloatArray, found: list[tuple[int, Finding, bool, float]]
+    table: Table, alone: FloatArray | None, found: list[tuple[int, Finding, bool, float]]
 ) -> tuple[Step, ...]:
     """Return the steps: constants first, which tell nothing and are tested by nobody."""
     constant = [i for i in range(len(table.names)) if i not in table.varying]
@@ -246,7 +244,8 @@ def _steps(
         steps.append(Step(table.names[i], i, 0.0, 0.0, False, left))
     for i, finding, kept, level in found:
         left -= not kept
-        step = Step(table.names[i], i, float(alone[i]), finding.phi, kept, left)
+        single = None if alone is None else float(alone[i])
+        step = Step(table.names[i], i, single, finding.phi, kept, left)
         judged = {"p_value": finding.p_value, "level": level, "testable": finding.testable}
         steps.append(replace(step, **judged))
     return tuple(steps)

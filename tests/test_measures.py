@@ -202,6 +202,17 @@ def test_an_infinite_bound_has_no_error():
     assert found.value == -math.inf and found.std_error is None and found.interval is None
 
 
+def test_units_that_a_model_cannot_read_are_told():
+    model = LinearRegression()
+    for method in (Predictive(model), Predictive(model, null="gaussian"), ExplainedVariance(model)):
+        with pytest.warns(UnreliableEstimate, match="put the model behind a scaler"):
+            conditional_mutual_information(1e-9 * X, X + Y, Y, method)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            conditional_mutual_information(1e3 * X, 1e9 * (X + Y), Y, method)
+            mutual_information(1e-9 * X, Y, method)
+
+
 def test_a_forecast_of_numbers_says_what_it_is():
     senses = {"rivals": "lower", "gaussian": "proxy"}
     for null, sense in senses.items():

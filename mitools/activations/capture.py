@@ -178,6 +178,8 @@ def _passed(
     model: nn.Module, loader: Any, layers: Sequence[str] | None, at: At, reduce: Reduce | None
 ) -> Iterator[tuple[Tensor, Tensor, dict[str, Tensor], dict[tuple[Any, str], Tensor]]]:
     """Yield `activation_batches`, and for patches what each layer reads."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module; got {model!r}. Wrap it in one.")
     checked_choice("at", at, ("activation", "output", "input"))
     checked_choice("reduce", reduce, ("flatten", "mean", "places", "patches", None))
     check_materialized(model)

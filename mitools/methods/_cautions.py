@@ -13,6 +13,8 @@ _ROWS = 10_000
 _REPEATED = 0.25
 _DEPENDENCE = 0.5
 _SCALES = 30.0
+_UNITS = 1e6
+_FORECAST = "y"  # what a model forecasts, and does not read
 # At three quarters of the ceiling KSG is about 7% short: the table in docs/pitfalls.md.
 _CEILING = 0.75
 _BULK = 0.1
@@ -33,13 +35,16 @@ def cautions(
         found += [note for name, rows in samples.items() for note in _ties(name, rows)]
     if "scales" in known and getattr(method, "scale", None) is None:
         found += _scales(samples)
+    if "units" in known:
+        found += _units({name: rows for name, rows in samples.items() if name != _FORECAST})
     if "scales" in known and getattr(method, "scale", None) == "std":
         found += [note for name, rows in samples.items() for note in _tails(name, rows)]
     if "scales" in known and len(samples) > 1 and not by_column:  # it measures distances
         found += _dimension(samples)
     if "dependence" in known:
         found += _dependence(samples)
-    if "saturation" in known:
+    # Where the conditional quantity is of another kind, it is a difference, which has no ceiling.
+    if "saturation" in known and not (len(samples) > 2 and hasattr(method, "conditional_sense")):
         found += _saturation(method, value, len(next(iter(samples.values()))))
     if value == -math.inf and hasattr(method, "base_rate"):
         found.append(
@@ -71,14 +76,35 @@ def _ties(name: str, rows: FloatArray) -> list[str]:
 
 
 def _scales(samples: Mapping[str, FloatArray]) -> list[str]:
-    spread = np.concatenate([_some(rows).std(axis=1) for rows in samples.values()])
-    spread = spread[spread > 0.0]
-    if len(spread) < 2 or spread.max() < _SCALES * spread.min():
+    ratio = _spread_ratio(samples)
+    if ratio < _SCALES:
         return []
     return [
-        f"columns differ {spread.max() / spread.min():.0f}-fold in standard deviation, and "
-        "distances see only the widest; use scale='std' or scale='rank'"
+        f"columns differ {ratio:.0f}-fold in standard deviation, and distances see only the "
+        "widest; use scale='std' or scale='rank'"
     ]
+
+
+def _units(samples: Mapping[str, FloatArray]) -> list[str]:
+    ratio = _spread_ratio(samples)
+    if ratio < _UNITS:
+        return []
+    return [
+        f"the columns that the model reads differ {ratio:.0e}-fold in standard deviation, and many "
+        "models, least squares included, then lose the smallest; put the model behind a scaler: "
+        "make_pipeline(StandardScaler(), model)"
+    ]
+
+
+def _spread_ratio(samples: Mapping[str, FloatArray]) -> float:
+    """Return the largest standard deviation of a column that varies over the smallest."""
+    columns = np.concatenate([_some(rows) for rows in samples.values()])
+    columns = columns[(columns != columns[:, :1]).any(axis=1)]
+    if len(columns) < 2:
+        return 1.0
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        spread = columns.std(axis=1)
+        return float(spread.max() / spread.min())
 
 
 def _dimension(samples: Mapping[str, FloatArray]) -> list[str]:

@@ -16,6 +16,7 @@ from mitools.methods._symbols import Symbols
 RIVALS = 2_000
 """Forecasts at most that a sample is set against: pairs cost time and memory."""
 _LOG_2PI = math.log(2.0 * math.pi)
+_LEAST = 1e-300  # of which the reciprocal is a number
 _DETERMINED = 1e-13  # share of a residual variance that is rounding
 
 
@@ -34,7 +35,7 @@ class Normal:
         largest = np.maximum(np.abs(residual).max(axis=0), np.finfo(np.float64).tiny)
         size = np.sqrt(np.mean((residual / largest) ** 2, axis=0)) * largest
         triangle = np.zeros((len(size), len(size)))
-        if size.all():
+        if (size > _LEAST).all():
             unit = residual / size
             with suppress(np.linalg.LinAlgError):  # which leaves the zeros
                 triangle = np.linalg.cholesky(unit.T @ unit / len(unit))

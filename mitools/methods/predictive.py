@@ -109,7 +109,7 @@ class Predictive:
     """
 
     conditional_sense: ClassVar[Sense] = "proxy"
-    cautions: ClassVar[frozenset[str]] = frozenset({"dependence", "saturation"})
+    cautions: ClassVar[frozenset[str]] = frozenset({"dependence", "saturation", "units"})
     beyond_ceiling: ClassVar[str] = (
         'more samples, fewer folds, known_entropy=..., or null="gaussian", which is no bound'
     )
@@ -277,7 +277,7 @@ class ExplainedVariance:
     """
 
     sense: ClassVar[Sense] = "proxy"
-    cautions: ClassVar[frozenset[str]] = frozenset({"dependence"})
+    cautions: ClassVar[frozenset[str]] = frozenset({"dependence", "units"})
     model: Any
     folds: int = 5
     seed: int = 0

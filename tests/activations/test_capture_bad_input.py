@@ -115,3 +115,8 @@ def test_inputs_of_another_shape():
 def test_options(option):
     with pytest.raises(ValueError, match=next(iter(option))):
         capture(mlp((4, 2)), data(5, 4), **option)
+
+
+def test_a_function_is_no_model():
+    with pytest.raises(TypeError, match=r"model must be a torch.nn.Module; got <function"):
+        capture(lambda x: x, data(5, 4))

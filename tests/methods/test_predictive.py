@@ -173,6 +173,8 @@ def test_what_cannot_be_forecast_is_told():
             method.mutual_information(x, np.hstack((y, y)))
     with pytest.raises(ValueError, match="predicted without error"):
         Predictive(KNeighborsRegressor(1), varying=True).mutual_information(x.round(), x.round())
+    with pytest.raises(ValueError, match="predicted without error"):
+        Predictive(LinearRegression()).mutual_information(x, 1e-300 * x)
     for call in (Nowhere(), Nowhere(columns=2)):
         with pytest.raises(ValueError, match="model must predict 1 finite numbers"):
             Predictive(call).mutual_information(x, y)

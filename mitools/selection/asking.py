@@ -101,11 +101,12 @@ def told(method: Any, x: FloatArray, t: FloatArray, z: FloatArray) -> WithError:
     TypeError
         If it states none.
     """
-    plain = getattr(method, "mutual_information_with_error", None)
-    if not z.shape[1] and plain is not None:
-        return plain(x, t)
     if hasattr(method, _SURE):
-        return getattr(method, _SURE)(x, t, z)
+        # Models need something to learn from: what never changes tells them the target's rates.
+        return getattr(method, _SURE)(x, t, z if z.shape[1] else np.zeros_like(x))
+    plain = getattr(method, "mutual_information_with_error", None)
+    if plain is not None and not z.shape[1]:
+        return plain(x, t)
     if plain is None:
         raise TypeError(
             f"test must be Shuffled() for a method without a test of its own; got OwnTest() with "

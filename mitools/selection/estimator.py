@@ -73,8 +73,8 @@ class TERCSelector(SelectorMixin, BaseEstimator):
             As for `mitools.selection.terc`.
         """
         X, y = _checked(self, X, y, multi_output=True, ensure_min_samples=2, dtype="numeric")
-        if hasattr(self, "feature_names_in_"):
-            X = pd.DataFrame(X, columns=self.feature_names_in_)
+        names = getattr(self, "feature_names_in_", None)
+        X = X if names is None else pd.DataFrame(X, columns=names)
         options: dict[str, Any] = {
             name: value for name, value in self.get_params(deep=False).items() if name != "method"
         }

@@ -68,7 +68,7 @@ def test_contenders_are_values_that_name_themselves(contender):
 @every
 def test_same_seed_same_choice_and_nobody_sees_the_truth(contender):
     task = next(t for t in TASKS[::-1] if contender.takes(t) and t.features <= 30)
-    data = task.draw(300, 0)
+    data = task.draw(300 if contender.fast else 100, 0)
     first = contender.answer(task, data, 1)
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     again = contender.answer(task, data, 1)
@@ -86,6 +86,10 @@ def test_same_seed_same_choice_and_nobody_sees_the_truth(contender):
         ("univariate-ksg", "linear-10", "linear-50"),
         ("mrmr-plugin", "copies-100", "linear-10"),
         ("mrmr-ksg", "linear-50", "secret-key"),
+        ("terc-plugin", "copies-100", "linear-10"),
+        ("terc-gaussian", "linear-200", "secret-key"),
+        ("terc-ksg", "linear-10", "linear-50"),
+        ("terc-tree", "copies-30", "copies-100"),
         ("sequential-forward", "linear-50", "copies-100"),
         ("sequential-backward", "copies-10", "secret-key"),
         ("recursive-tree", "secret-key", "parity-3-of-100"),
@@ -138,6 +142,18 @@ def test_sparse_linear_models_see_sums_and_no_parity():
     assert chosen("sparse-linear", "sum") == {2}
     assert chosen("sparse-linear", "exclusive-or") == set()
     assert answered("sparse-linear", "linear-10").nats == BY_NAME["linear-10"].truth.nats
+
+
+def test_conditional_shares_find_synergy_and_drop_copies():
+    for task in ("parity-3-of-10", "two-triplets", "sum"):
+        assert answered("terc-plugin", task, n=600).extra["minimal"]
+    assert answered("terc-tree", "copies-10").extra["minimal"]
+    assert answered("terc-gaussian", "linear-50").extra["minimal"]
+
+
+def test_a_choice_made_blindly_says_so():
+    wide = answered("terc-plugin", "parity-3-of-30", n=200)
+    assert wide.notes and "could not be tested" in wide.notes[0]
 
 
 def test_limits_and_strengths_matter():

@@ -23,7 +23,7 @@ from mitools.mask_information import (
     shared_code,
 )
 from mitools.measures import entropy
-from mitools.methods import ChaoShen, MillerMadow, PlugIn
+from mitools.methods import ChaoShen, Jackknifed, MillerMadow, PlugIn
 from mitools.methods.questions import Entropy
 from mitools.results import Estimate
 
@@ -216,6 +216,7 @@ CONTENDERS: tuple[Contender, ...] = (
     IndependentEntropy(),
     CountedMasks("distinct masks, plug-in", PlugIn()),
     CountedMasks("distinct masks, Miller-Madow", MillerMadow()),
+    CountedMasks("distinct masks, jackknife", Jackknifed()),
     CountedMasks("distinct masks, Chao-Shen", ChaoShen()),
     Decoded(),
 )

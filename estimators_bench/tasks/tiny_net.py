@@ -7,19 +7,28 @@ the corners held fixed there are 64, and what masks tell is about the labels alo
     python -m estimators_bench.tasks.tiny_net
 
 prints the table of exact truths below; it takes a few seconds. With ``--every-count`` it prints
-the exact information of six pruners at every number of weights kept, in half a minute.
+the exact information of six pruners at every number of weights pruned, in half a minute;
+``--figure FILE`` draws it, and ``--draws N`` sets what samples of N data sets say beside it.
 """
 
 import argparse
+import math
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.random import Generator
+from scipy.special import gammaln
 
 from estimators_bench.tasks.kinds import MaskData
 from mitools._typing import BoolArray, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Pruner = Literal["magnitude after training", "snip"]
 
@@ -79,7 +88,7 @@ class TinyNet:
         return MaskData(masks[which], sizes, labels[which], shown)
 
 
-# torch takes a second to import: the catalogue of tasks must not wait for it.
+# torch and matplotlib take a second to import: the catalogue of tasks must not wait for them.
 
 
 @cache
@@ -115,8 +124,12 @@ def main() -> None:
     """Print the truths, ready to be pasted; or a column of them for each of six pruners."""
     parser = argparse.ArgumentParser(description="exact information of the tiny network's masks")
     parser.add_argument("--every-count", action="store_true")
-    if parser.parse_args().every_count:
-        print_every_count()
+    parser.add_argument("--init", type=int, default=0, help="seed of the initial weights")
+    parser.add_argument("--figure", type=Path, help="file to draw it into")
+    parser.add_argument("--draws", type=int, help="data sets in a sample, for entropies of samples")
+    asked = parser.parse_args()
+    if asked.every_count:
+        print_every_count(asked.init, asked.figure, asked.draws)
         return
     from mitools.effective.enumeration import Enumerated
 
@@ -126,11 +139,12 @@ def main() -> None:
         print(f'    ("{pruner}", {kept}, {fixed}): {nats!r},')
 
 
-def print_every_count() -> None:
-    """Print nats by weights kept, one column a pruner."""
+def print_every_count(init: int, figure: Path | None, draws: int | None) -> None:
+    """Print nats by weights pruned, one column a pruner; draw them, and sample, where asked."""
     from mitools.effective import enumeration as them
 
-    model, data_sets = them.sign_network(), them.sign_data_sets()
+    start = time.perf_counter()
+    model, data_sets = them.sign_network(seed=init), them.sign_data_sets()
     rules = {
         "random": them.random_scores,
         "magnitude": them.magnitude_scores,
@@ -139,10 +153,71 @@ def print_every_count() -> None:
         "after training": them.trained_scores,
         "IMP": them.imp_scores,
     }
-    columns = [them.at_every_count(data_sets, rule(model, data_sets)) for rule in rules.values()]
-    print("kept  " + "".join(f"{name:>16}" for name in rules))
-    for kept, row in enumerate(zip(*columns, strict=True)):
-        print(f"{kept:<6}" + "".join(f"{nats:16.3f}" for nats in row))
+    scores = {name: rule(model, data_sets) for name, rule in rules.items()}
+    exact = {name: them.at_every_count(data_sets, each)[::-1] for name, each in scores.items()}
+    print("pruned" + "".join(f"{name:>16}" for name in rules))
+    for pruned, row in enumerate(zip(*exact.values(), strict=True)):
+        print(f"{pruned:<6}" + "".join(f"{nats:16.3f}" for nats in row))
+    print(f"{len(data_sets)} data sets, nats; {time.perf_counter() - start:.0f} s")
+    if figure is not None:
+        drawn(exact, math.log(len(data_sets))).savefig(figure, dpi=150)
+    for name in ("SNIP", "IMP") if draws else ():
+        for pruned in (3, 10, 18):
+            masks = them.kept(scores[name], scores[name].shape[1] - pruned)
+            print(sampled(name, pruned, masks, exact[name][pruned], draws or 0))
+
+
+def sampled(name: str, pruned: int, masks: BoolArray, exact: float, draws: int) -> str:
+    """Return a line: mean and spread of entropies of 100 samples of so many data sets."""
+    from mitools.methods import ChaoShen, Jackknifed, MillerMadow, PlugIn
+
+    kinds = np.unique(masks, axis=0, return_inverse=True)[1].reshape(-1)
+    rules = {
+        "plug-in": PlugIn(),
+        "Miller-Madow": MillerMadow(),
+        "jackknife": Jackknifed(),
+        "Chao-Shen": ChaoShen(),
+    }
+    samples = np.random.default_rng(0).integers(0, len(kinds), (100, draws))
+    line = f"{name}, {pruned} pruned, {draws} draws: exact {exact:.3f}"
+    for label, rule in rules.items():
+        found = [
+            rule.entropy_of_counts(np.unique(kinds[which], return_counts=True)[1], len(kinds))
+            for which in samples
+        ]
+        line += f", {label} {np.mean(found):.3f} ± {np.std(found):.3f}"
+    return line
+
+
+def drawn(exact: Mapping[str, FloatArray], ceiling: float) -> "Figure":
+    """Return a figure of nats against weights pruned, with what bounds them.
+
+    Parameters
+    ----------
+    exact : mapping of name to float array, shape (p + 1,)
+        Nats of the masks of each pruner with 0, 1, ..., p weights pruned.
+    ceiling : float
+        Entropy of the data.
+    """
+    from matplotlib.figure import Figure
+
+    pruned = np.arange(len(next(iter(exact.values()))))
+    size = pruned[-1]
+    figure = Figure(figsize=(7.2, 4.0), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(ceiling, color="#9aa5b1", linestyle=":", label=f"H(D) = {ceiling:.2f}")
+    counting = gammaln(size + 1) - gammaln(pruned + 1) - gammaln(size - pruned + 1)
+    axes.plot(pruned, counting, color="#9aa5b1", linestyle="--", label="number of masks")
+    looks = zip("svo^DP", ("C7", "C8", "C2", "C4", "C0", "C3"), strict=True)
+    for (name, nats), (marker, color) in zip(exact.items(), looks, strict=True):
+        axes.plot(pruned, nats, marker=marker, color=color, markersize=4, label=name)
+    axes.set_ylim(-0.2, ceiling + 0.6)  # the number of masks goes on to twice the data's entropy
+    axes.set_xticks(pruned[::3])
+    axes.set_xlabel(f"weights pruned, of {size}")
+    axes.set_ylabel("I(mask; data | init), nats")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    return figure
 
 
 if __name__ == "__main__":

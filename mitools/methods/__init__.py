@@ -9,7 +9,14 @@ from mitools.methods.binned import Binned, EqualWidth, FreedmanDiaconis, Quantil
 from mitools.methods.by_kind import ByKind
 from mitools.methods.calibrated import CalibratedKSG, Calibration
 from mitools.methods.density import KernelDensity
-from mitools.methods.discrete import ChaoShen, Grassberger, JamesStein, MillerMadow, PlugIn
+from mitools.methods.discrete import (
+    ChaoShen,
+    Grassberger,
+    Jackknifed,
+    JamesStein,
+    MillerMadow,
+    PlugIn,
+)
 from mitools.methods.gaussian import Gaussian, GaussianCopula
 from mitools.methods.knn import KSG, KozachenkoLeonenko
 from mitools.methods.lnc import LNC
@@ -37,6 +44,7 @@ __all__ = [
     "Gaussian",
     "GaussianCopula",
     "Grassberger",
+    "Jackknifed",
     "JamesStein",
     "KernelDensity",
     "KozachenkoLeonenko",

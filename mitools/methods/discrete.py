@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-from scipy.special import digamma
+from scipy.special import digamma, xlogy
 
 from mitools._typing import FloatArray, IntArray, Sense
 from mitools._validation import checked_choice, checked_count
@@ -61,6 +61,39 @@ class MillerMadow:
         """H in nats, from the counts of the symbols seen."""
         n = int(counts.sum())
         return PlugIn().entropy_of_counts(counts, cells) + (len(counts) - 1) / (2 * n)
+
+    entropy = _counts.entropy
+    mutual_information = _counts.mutual_information
+    conditional_mutual_information = _counts.conditional_mutual_information
+    multi_information = _counts.multi_information
+
+
+@dataclass(frozen=True)
+class Jackknifed:
+    """The jackknifed plug-in entropy [1]_: bias of order 1/n removed without a count of symbols.
+
+    With H_i the plug-in entropy without sample i::
+
+        n H - (n - 1) mean_i H_i
+
+    References
+    ----------
+    .. [1] Zahl, Ecology 58, 907 (1977).
+    """
+
+    sense: ClassVar[Sense] = "point"
+    symbolic: ClassVar[frozenset[str]] = _counts.EVERYTHING
+
+    def entropy_of_counts(self, counts: IntArray, cells: float) -> float:
+        """H in nats, from the counts of the symbols seen."""
+        n = int(counts.sum())
+        if n == 1:
+            return 0.0
+        whole = math.fsum(xlogy(counts, counts))
+        left = whole - xlogy(counts, counts) + xlogy(counts - 1, counts - 1)
+        without = math.log(n - 1) - left / (n - 1)  # one sample of each symbol left out
+        plug_in = PlugIn().entropy_of_counts(counts, cells)
+        return n * plug_in - (n - 1) * math.fsum(counts * without) / n
 
     entropy = _counts.entropy
     mutual_information = _counts.mutual_information

@@ -13,7 +13,7 @@ from scipy.stats import binom, norm
 
 from estimators_bench.tasks.mask_laws import Hash, Lookup, SharedCauses, Silent, Threshold, TopK
 from estimators_bench.tasks.masks import TASKS
-from estimators_bench.tasks.tiny_net import TRUTHS, TinyNet
+from estimators_bench.tasks.tiny_net import TRUTHS, TinyNet, print_every_count, sampled
 from mitools.data import Samples
 from mitools.effective import enumeration
 from mitools.pruning import SNIP, MagnitudeAfterTraining, OneShot
@@ -272,3 +272,30 @@ def test_tiny_net_masks_are_those_of_the_pruners_one_data_set_at_a_time():
             mask = pruner.mask(model, Samples(inputs, targets), 11 / 21, names)
             flat = torch.cat([mask[name].reshape(-1) for name in names])
             np.testing.assert_array_equal(row, flat.numpy())
+
+
+def test_every_count_is_printed_drawn_and_sampled(monkeypatch, capsys, tmp_path):
+    """On a small family in the place of the 1,792, whose masks are counted here by hand."""
+    whole = enumeration.sign_data_sets(points=3, dims=2)
+    model = enumeration.sign_network(hidden=6, dims=2)  # 25 weights: as many as to be pruned
+    monkeypatch.setattr(enumeration, "sign_data_sets", lambda: whole)
+    monkeypatch.setattr(enumeration, "sign_network", lambda seed: model)
+    print_every_count(0, tmp_path / "tiny.png", 16)
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in lines[1:27]]
+    assert [row[0] for row in rows] == [str(pruned) for pruned in range(26)]
+    snip = enumeration.snip_scores(model, whole)
+    counts = np.unique(enumeration.kept(snip, 25 - 9), axis=0, return_counts=True)[1]
+    shares = counts / 32
+    assert float(rows[9][3]) == pytest.approx(-(shares @ np.log(shares)), abs=6e-4)
+    assert len(lines) == 1 + 26 + 1 + 6 and lines[28].startswith("SNIP, 3 pruned, 16 draws: exact ")
+    assert (tmp_path / "tiny.png").stat().st_size > 10_000
+
+
+def test_corrections_of_a_sample_lie_above_the_plug_in_and_near_the_truth():
+    masks = np.array(list(itertools.product([False, True], repeat=4)))
+    words = sampled("all", 0, masks, math.log(16), 64).replace(",", "").split()
+    means = {name: float(words[words.index(name) + 1]) for name in ("plug-in", "jackknife")}
+    expected = math.log(16) - 15 / (2 * 64)  # to first order
+    assert means["plug-in"] == pytest.approx(expected, abs=0.02)
+    assert means["jackknife"] == pytest.approx(math.log(16), abs=0.02)

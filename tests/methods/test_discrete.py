@@ -10,11 +10,28 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.special import digamma, gammaln, polygamma
 
-from mitools.methods import NSB, ChaoShen, Grassberger, JamesStein, MillerMadow, PlugIn
+from mitools.methods import (
+    NSB,
+    ChaoShen,
+    Grassberger,
+    Jackknifed,
+    JamesStein,
+    MillerMadow,
+    PlugIn,
+)
 
 LOG2 = math.log(2)
 EULER = 0.5772156649015329
-ALL = (PlugIn(), MillerMadow(), Grassberger(), Grassberger(1988), ChaoShen(), JamesStein(), NSB())
+ALL = (
+    PlugIn(),
+    MillerMadow(),
+    Jackknifed(),
+    Grassberger(),
+    Grassberger(1988),
+    ChaoShen(),
+    JamesStein(),
+    NSB(),
+)
 
 
 def column(values):
@@ -106,6 +123,16 @@ def test_grassberger_constants():
     assert two == pytest.approx(LOG2 - (2 - EULER - LOG2), abs=1e-12)
     old = Grassberger(1988, "poisson").entropy_of_counts(np.array([1, 1]), 2)
     assert old == pytest.approx(LOG2 + EULER + 0.5, abs=1e-12)
+
+
+def test_jackknife_leaves_each_sample_out_in_turn():
+    rows = np.array([0, 0, 0, 1, 1, 2, 5])
+    n, plug = len(rows), PlugIn()
+    left = [plug.entropy(column(np.delete(rows, i))) for i in range(n)]
+    expected = n * plug.entropy(column(rows)) - (n - 1) * np.mean(left)
+    assert Jackknifed().entropy(column(rows)) == pytest.approx(expected, abs=1e-13)
+    assert Jackknifed().entropy(column([3.0])) == 0.0
+    assert Jackknifed().entropy(column([3.0, 3.0])) == pytest.approx(0.0, abs=1e-15)
 
 
 def test_miller_madow_and_chao_shen_by_hand():

@@ -9,6 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import mitools
 from mitools import plotting
 from mitools.methods import Gaussian, PlugIn, Predictive
 from mitools.selection import Selection, Step, TERCSelector, terc, top
@@ -51,6 +52,7 @@ def test_the_selector_asks_what_terc_asks():
     assert clone(selector).fit(table, labels).selection_ == terc(table, labels, PlugIn(), **given)
     plain = clone(selector).fit(table.to_numpy(), labels).selection_
     assert plain.chosen == plain.names == (0, 2)
+    assert mitools.terc is terc and mitools.TERCSelector is TERCSelector
     with pytest.raises(ValueError, match="confidence must lie strictly between"):
         selector.set_params(confidence=2.0).fit(table, labels)
 

@@ -9,7 +9,8 @@ import torch
 from tqdm import tqdm
 
 from mitools.data import Samples, SymmetricFlips, digits, flipped
-from mitools.effective import Counting, LabelNoiseDecoding, ResampledMasks, peff
+from mitools.effective import Counting, ResampledMasks, peff
+from mitools.effective.resampled import decoder_for
 from mitools.models import mlp
 from mitools.pruning import (
     IMP,
@@ -110,15 +111,12 @@ def demo(job: Demo = Demo(), *, jobs: int | None = None, progress: bool = False)
     noisy = SymmetricFlips(job.flips).apply(clean, seed=job.seed)
     heldout = digits(train=False)
     model = mlp(job.widths, seed=job.seed)
-    methods = (
-        Counting(),
-        LabelNoiseDecoding(),
-        ResampledMasks(datasets=job.datasets, seed=job.seed + 1, jobs=jobs),
-    )
+    again = ResampledMasks(datasets=job.datasets, seed=job.seed + 1, jobs=jobs)
     bar = tqdm(job.pruners().items(), "pruners", disable=not progress, leave=False)
     for name, pruner in bar:
         bar.set_postfix_str(name)
         mask = prune(model, noisy, pruner, density=job.density)
+        methods = (Counting(), decoder_for([mask], noisy), again)
         answer = peff(model, mask, noisy, methods, progress=progress)
         yield Row(name, mask, answer, *_retrained(model, mask, noisy, heldout, job.training))
 

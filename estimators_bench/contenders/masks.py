@@ -6,6 +6,7 @@ What a mask is charged or decoded with is what `mitools.peff` uses; only the net
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,13 @@ from scipy.stats import t as student_t
 
 from estimators_bench.contenders.kinds import Answer, Contender
 from estimators_bench.tasks.kinds import MaskData, MaskTask, Task
+from estimators_bench.tasks.mask_laws import Channels
 from mitools._typing import IntArray
 from mitools.mask_information import (
     CodeLengths,
     certified_limit,
+    channel_code,
+    channel_in_order,
     decoded_classes,
     independent_code,
     shared_code,
@@ -105,6 +109,37 @@ class Certified(_OfMasks):
         limit = certified_limit(data.masks, data.layers, confidence=CONFIDENCE, orders=self.orders)
         code = shared_code(data.masks, data.layers)
         return _of_estimate(code.upper(self.name, confidence=CONFIDENCE, certified=limit))
+
+
+@dataclass(frozen=True)
+class ByChannel(_OfMasks):
+    """A code of whole rows beside all others, and its limit that holds for every law.
+
+    Parameters
+    ----------
+    name : str
+        On the leaderboard.
+    orders : int
+        As for `Certified`.
+    """
+
+    name: str = "channel code, certified limit"
+    orders: int = 4
+    fast = False
+
+    def takes(self, task: Task) -> bool:
+        """Return whether rows and columns of the layers are known."""
+        return isinstance(task, MaskTask) and isinstance(task.sampler, Channels)
+
+    def answer(self, task: Task, data: MaskData, seed: int) -> Answer:
+        """Return an upper bound."""
+        assert isinstance(task, MaskTask) and isinstance(task.sampler, Channels)  # by takes
+        shapes, code = task.sampler.shapes, partial(channel_in_order, featured=False)
+        limit = certified_limit(
+            data.masks, shapes, confidence=CONFIDENCE, orders=self.orders, code=code
+        )
+        found = channel_code(data.masks, shapes)
+        return _of_estimate(found.upper(self.name, confidence=CONFIDENCE, certified=limit))
 
 
 @dataclass(frozen=True)
@@ -213,6 +248,7 @@ CONTENDERS: tuple[Contender, ...] = (
     Coded(),
     Coded("shared code", shared_code),
     Certified(),
+    ByChannel(),
     IndependentEntropy(),
     CountedMasks("distinct masks, plug-in", PlugIn()),
     CountedMasks("distinct masks, Miller-Madow", MillerMadow()),

@@ -8,6 +8,7 @@ every draw, and is worked out from the positions alone.
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.random import Generator
@@ -236,6 +237,53 @@ class SharedCauses:
         against = np.arange(self.copies) % 2 == 1
         masks = hidden[:, None, :] ^ against[None, :, None]
         return MaskData(masks.reshape(draws, self.size), layers(self.size))
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Whole hidden units kept or dropped, each by the threshold of a mean; weights follow them.
+
+    A row of a layer goes with its unit, and so does the column of the next layer. Inputs and
+    outputs all stay, so that the mask always shows which units did: ``I = Σ h(p_unit)``.
+
+    Parameters
+    ----------
+    widths : tuple of int
+        Inputs, hidden units of each layer, outputs.
+    """
+
+    widths: tuple[int, ...]
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of each layer."""
+        return tuple((rows, columns) for columns, rows in pairwise(self.widths))
+
+    @property
+    def size(self) -> int:
+        """Weights."""
+        return sum(rows * columns for rows, columns in self.shapes)
+
+    @property
+    def nats(self) -> float:
+        """Sum of the units' entropies."""
+        return self._units.nats
+
+    @property
+    def _units(self) -> Threshold:
+        return Threshold(sum(self.widths[1:-1]))
+
+    def __call__(self, draws: int, rng: Generator) -> MaskData:
+        """Draw which units stay, and let their weights follow."""
+        units = self._units(draws, rng).masks
+        ends = np.cumsum(self.widths[1:-1])
+        ones = [np.ones((draws, width), np.bool_) for width in (self.widths[0], self.widths[-1])]
+        stay = [ones[0], *np.split(units, ends[:-1], axis=1), ones[1]]
+        layers = [
+            (rows[:, :, None] & columns[:, None]).reshape(draws, -1)
+            for columns, rows in pairwise(stay)
+        ]
+        return MaskData(np.hstack(layers), tuple(layer.shape[1] for layer in layers))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,15 @@ from typing import Protocol
 from numpy.random import Generator
 
 from estimators_bench.tasks.kinds import MaskData, MaskTask, Truth
-from estimators_bench.tasks.mask_laws import Hash, Lookup, SharedCauses, Silent, Threshold, TopK
+from estimators_bench.tasks.mask_laws import (
+    Channels,
+    Hash,
+    Lookup,
+    SharedCauses,
+    Silent,
+    Threshold,
+    TopK,
+)
 from estimators_bench.tasks.tiny_net import Pruner, TinyNet
 
 FAMILY = "Masks"
@@ -94,6 +102,7 @@ def _exchangeable() -> tuple[MaskTask, ...]:
 def _dependent() -> tuple[MaskTask, ...]:
     shared = "blocks of weights that follow one hidden bit each: independent codes pay for all"
     rare = "one rare bit of the data decides the whole mask"
+    units = "whole hidden units kept by thresholds of means, with their rows and columns"
     hashed = "a hash of the labels in a random linear code: any two weights are independent"
     return (
         _task("shared-16", SharedCauses(4, 4), shared),
@@ -103,6 +112,8 @@ def _dependent() -> tuple[MaskTask, ...]:
         _task("shared-rare-1k", SharedCauses(100, 10, 0.1), shared),
         _task("one-bit-in-10-1k", SharedCauses(1, 1_000, 0.1), rare),
         _task("one-bit-in-50-1k", SharedCauses(1, 1_000, 0.02), rare),
+        _task("channels-1k", Channels((20, 20, 20, 10)), units),
+        _task("channels-1m", Channels((250, 800, 800, 200)), units),
         _task("hash-16", Hash(16, 8), hashed, _FAIR),
         _task("hash-1k", Hash(1_000, 32), hashed, _FAIR),
         _task("hash-1m", Hash(1_000_000, 63), hashed, _FAIR),

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -32,7 +33,14 @@ from mitools.effective.repruning import (
     sealed_run,
     stacked,
 )
-from mitools.mask_information import DATA, NOISE, certified_limit, independent_code, mixed_code
+from mitools.mask_information import (
+    DATA,
+    NOISE,
+    certified_limit,
+    channel_code,
+    channel_in_order,
+    independent_code,
+)
 from mitools.pruning import Mask, Pruner
 from mitools.pruning.written import is_ours
 from mitools.results import Estimate
@@ -48,10 +56,10 @@ class ResampledMasks:
     The pruner must make the given mask again from the given data. One that never opens the loader
     cannot have learnt from it: it is first run on a sealed loader, and if that stays shut the
     answer is 0, exactly. Otherwise the masks of `datasets` data sets are charged by half of
-    `mask_information.independent_code` and, up to 2^27 weights in all, half of `mixed_code`, which
-    knows initial weights, rows, columns and weights that move together; each mask by the code
-    fitted on the others. Where the data know
-    their label noise, it is also decoded from each mask, and its entropy is a second upper bound.
+    `mask_information.independent_code` and, up to 2^27 weights in all, half of `channel_code`,
+    which knows initial weights, rows, columns, weights that move together and channels that go as
+    a whole; each mask by the code fitted on the others. Where the data know their label noise, it
+    is also decoded from each mask, and its entropy is a second upper bound.
     Pruners that train do so on many data sets at once, see `repruned`.
 
     Parameters
@@ -167,7 +175,7 @@ class ResampledMasks:
         independent = independent_code(rows, [layer.size for layer in made.masks[0].layers()])
         code = independent
         if rows.size <= _MIXED:
-            code = independent.mixed_with(mixed_code(rows, *_layout(evidence)))
+            code = independent.mixed_with(channel_code(rows, *_layout(evidence)))
         limit = self._certified(rows, evidence) if self.limit == "certified" else None
         student = code.upper(repr(self), quantity=quantity, confidence=evidence.confidence)
         coded = code.upper(
@@ -189,8 +197,9 @@ class ResampledMasks:
     def _certified(self, rows: BoolArray, evidence: Evidence) -> float:
         mask = evidence.mask
         kept = mask.nonzeros if count_was_asked_for(mask) else None
-        sizes = [layer.size for layer in mask.layers()]
-        return certified_limit(rows, sizes, kept=kept, confidence=evidence.confidence)
+        shapes, _ = _layout(evidence)
+        code = partial(channel_in_order, featured=False)
+        return certified_limit(rows, shapes, kept=kept, confidence=evidence.confidence, code=code)
 
     def _decoded(self, masks: Sequence[Mask], drawn: list[Samples], evidence: Evidence) -> Estimate:
         """Mean over data sets of what each mask tells about its own noise."""

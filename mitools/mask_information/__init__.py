@@ -9,6 +9,7 @@ function of the data, so its information is its entropy, and
 """
 
 from mitools.mask_information.across import contrasted, expected_gap
+from mitools.mask_information.channels import channel_code, channel_in_order
 from mitools.mask_information.codes import CodeLengths, counting, independent_code
 from mitools.mask_information.decoders import (
     decoded_classes,
@@ -32,6 +33,8 @@ __all__ = [
     "CodeLengths",
     "betting_limit",
     "certified_limit",
+    "channel_code",
+    "channel_in_order",
     "contrasted",
     "counting",
     "decoded_classes",

@@ -48,8 +48,8 @@ def certified_limit(
         as many fits of the code to each mask.
     code : callable
         ``code(masks, sizes, kept=kept)`` returns the length of each mask by a code fitted on the
-        rows above it, at most `length_cap`: `shared.lengths_in_order`, or
-        `featured.featured_in_order` with its shapes for sizes.
+        rows above it, at most `length_cap`: `shared.lengths_in_order`; or, with shapes for sizes,
+        `channel_in_order`, `mixed_in_order` or `featured.featured_in_order`.
     """
     cap = length_cap(masks.shape[1], kept)
     rng = np.random.default_rng(0)

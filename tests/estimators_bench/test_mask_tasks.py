@@ -11,7 +11,15 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import binom, norm
 
-from estimators_bench.tasks.mask_laws import Hash, Lookup, SharedCauses, Silent, Threshold, TopK
+from estimators_bench.tasks.mask_laws import (
+    Channels,
+    Hash,
+    Lookup,
+    SharedCauses,
+    Silent,
+    Threshold,
+    TopK,
+)
 from estimators_bench.tasks.masks import TASKS
 from estimators_bench.tasks.tiny_net import TRUTHS, TinyNet, print_every_count, sampled
 from mitools.data import Samples
@@ -97,6 +105,7 @@ COUNTABLE = [
     TopK(12, 4),
     SharedCauses(4, 4),
     SharedCauses(6, 3, rate=0.1),
+    Channels((2, 5, 4, 3)),
     Hash(16, 8),
 ]
 
@@ -126,6 +135,7 @@ class Planted:
         Planted(Lookup(16, 8, law=(0.9, 0.1)), 8 * math.log(2)),
         Planted(TopK(12, 4), math.log(12**4)),
         Planted(SharedCauses(4, 4), 16 * math.log(2)),
+        Planted(Channels((2, 5, 4, 3)), 10 * math.log(2)),
         Planted(Hash(16, 8), 9 * math.log(2)),
     ],
     ids=repr,
@@ -217,6 +227,16 @@ def test_top_k_keeps_exactly_k_and_every_weight_as_often():
 def test_shared_causes_keep_half_of_each_block_whatever_happens():
     masks = SharedCauses(5, 8)(200, np.random.default_rng(7)).masks
     assert (masks.sum(axis=1) == 20).all()
+
+
+def test_channels_take_their_rows_and_the_columns_of_the_next_layer():
+    first, second, third = np.split(
+        Channels((3, 4, 6, 2))(300, np.random.default_rng(7)).masks, [12, 36], axis=1
+    )
+    rows, columns = first.reshape(-1, 4, 3), third.reshape(-1, 2, 6)
+    assert (rows == rows[:, :, :1]).all() and (columns == columns[:, :1]).all()
+    middle = columns[:, 0, :, None] & rows[:, None, :, 0]
+    np.testing.assert_array_equal(second.reshape(-1, 6, 4), middle)
 
 
 def test_hash_is_pairwise_independent_of_itself_and_of_every_label():

@@ -184,6 +184,24 @@ def test_passes_are_holms_procedure_where_no_feature_minds_the_others(seed):
     assert found["none"] == tuple(np.flatnonzero(p <= 0.05))
 
 
+@dataclass(frozen=True)
+class Together(Scripted):
+    """As scripted, but the second feature shows only beside both others."""
+
+    def conditional_mutual_information_with_error(self, x, y, z):
+        value = 0.0 if x.mean() > 2.5 and x.mean() < 3.5 and z.shape[1] < 2 else float(x.mean())
+        return WithError(value, 1.0, 10**9, "script")
+
+
+def test_a_later_pass_asks_again_where_other_features_are_left():
+    """The first goes at level .02 and takes the second with it; at .03 it stays, and both do."""
+    z = np.array([student.isf(0.025, 10**9), 3.0, 4.0]) + np.array([[-0.1], [0.1]])
+    given = {"confidence": 0.94, "order": "given"}
+    once = terc(z, [0.0, 1.0], Together(), correction="bonferroni", **given)
+    assert once.chosen == (2,)
+    assert terc(z, [0.0, 1.0], Together(), **given).chosen == (0, 1, 2)
+
+
 # What the samples cannot show ---------------------------------------------------------------------
 
 

@@ -300,6 +300,7 @@ def test_every_count_is_printed_drawn_and_sampled(monkeypatch, capsys, tmp_path)
     model = enumeration.sign_network(hidden=6, dims=2)  # 25 weights: as many as to be pruned
     monkeypatch.setattr(enumeration, "sign_data_sets", lambda: whole)
     monkeypatch.setattr(enumeration, "sign_network", lambda seed: model)
+    monkeypatch.setattr(enumeration, "imp_scores", enumeration.trained_scores)  # a level is enough
     print_every_count(0, tmp_path / "tiny.png", 16)
     lines = capsys.readouterr().out.splitlines()
     rows = [line.split() for line in lines[1:27]]

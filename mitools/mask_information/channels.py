@@ -114,12 +114,13 @@ def _channels(masks: BoolArray, shapes: Sequence[Shape]) -> tuple[BoolArray, Int
         Whether each layer is what its rows say if columns follow the rows before, and if not.
     """
     masks, _ = checked_masks(masks, [rows * columns for rows, columns in shapes])
-    bits, follows = [], np.zeros((len(masks), len(shapes), 2), np.int64)
+    bits: list[BoolArray] = []
+    follows = np.zeros((len(masks), len(shapes), 2), np.int64)
     start, before = 0, np.ones((len(masks), 0), np.bool_)
     for at, (rows, columns) in enumerate(shapes):
         layer = masks[:, start : start + rows * columns].reshape(-1, rows, columns)
         start += rows * columns
-        alive = layer.any(axis=2)
+        alive: BoolArray = np.asarray(layer.any(axis=2))
         follows[:, at, 1] = (layer == alive[:, :, None]).all(axis=(1, 2))
         each, rest = divmod(columns, max(before.shape[1], 1))
         if before.shape[1] and not rest:

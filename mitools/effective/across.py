@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mitools.data import Samples
 from mitools.effective.decoding import class_scores, decoded, masked_outputs
 from mitools.effective.evidence import Evidence
 from mitools.effective.resampled import ResampledMasks
 from mitools.mask_information import contrasted, expected_gap
+from mitools.pruning import Mask
 from mitools.results import Estimate
 
 
@@ -51,15 +53,16 @@ class Contrastive:
 
 @dataclass(frozen=True)
 class ExpectedGap:
-    """Mistakes on each data set against mistakes on held-out points, averaged over data sets.
+    """Mistakes on each data set against mistakes on another, averaged over data sets.
 
     `GeneralisationGap` bounds the same from one data set, in another form. The networks have their
-    initial weights.
+    initial weights. All must be drawn anew for each mask, inputs too: what data sets share would
+    pass for a gap.
 
     Parameters
     ----------
     masks : ResampledMasks
-        How the pruner is run again.
+        How the pruner is run again; its `resampling` is a generator such as `GaussianInputs`.
 
     References
     ----------
@@ -69,28 +72,29 @@ class ExpectedGap:
     masks: ResampledMasks = dataclasses.field(default_factory=ResampledMasks)
 
     def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:
-        """Return one lower bound; ValueError without held-out points or for real-valued targets."""
-        samples, heldout = evidence.samples, evidence.heldout
-        if samples is None or heldout is None or samples.targets.is_floating_point():
+        """Return one lower bound; ValueError unless data of classes can be drawn anew."""
+        samples, scheme = evidence.samples, self.masks.resampling
+        if samples is None or samples.targets.is_floating_point():
+            raise ValueError("loader must hold classes for ExpectedGap, whose loss is a mistake.")
+        if scheme is None or scheme.quantity.partition(": ")[0] != "I(mask; data)":
             raise ValueError(
-                "heldout must be given for ExpectedGap, and hold classes as loader does: points of "
-                "the same population that neither pruning nor training has used."
-            )
-        if heldout.targets.is_floating_point() or heldout.noise != samples.noise:
-            raise ValueError(
-                "heldout must be of the same population as loader, its label noise included; "
-                f"loader has noise {samples.noise} and heldout {heldout.noise}."
+                "masks must draw whole data sets anew for ExpectedGap; got resampling "
+                f"{scheme!r}. Give a generator: ResampledMasks(resampling=GaussianInputs(n, d))."
             )
         made = self.masks.prune_again(evidence)
         if made is None:
             return ()
-        classes = max(samples.classes or 1, heldout.classes or 1)
 
-        def mistakes(index: int, fresh: bool) -> float:
-            data = heldout if fresh else made.drawn[index]
-            outputs = masked_outputs(evidence.model, made.masks[index], data, 256)
-            predicted = class_scores(outputs, classes).argmax(axis=1)
+        def mistakes(mask: Mask, data: Samples) -> float:
+            outputs = masked_outputs(evidence.model, mask, data, 256)
+            predicted = class_scores(outputs, data.classes or 1).argmax(axis=1)
             return float((predicted != data.targets.cpu().numpy()).mean())
 
-        gaps = [mistakes(i, True) - mistakes(i, False) for i in range(len(made.masks))]
-        return (expected_gap(np.array(gaps), len(samples), repr(self), evidence.confidence),)
+        count = len(made.masks)
+        unseen = [scheme.draw(samples, count + i, self.masks.seed) for i in range(count)]
+        gaps = [
+            mistakes(mask, fresh) - mistakes(mask, own)
+            for mask, own, fresh in zip(made.masks, made.drawn, unseen, strict=True)
+        ]
+        n = len(made.drawn[0])
+        return (expected_gap(np.array(gaps), n, repr(self), evidence.confidence),)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binomtest, chi2
+from scipy.stats import binomtest, chi2, chisquare
 from torch import nn
 
 from mitools._typing import FloatArray, IntArray
@@ -187,17 +187,31 @@ def _check_plausible(samples: Samples) -> None:
         tail = float(chi2.cdf(total, targets.numel()))
         likely = min(tail, 1.0 - tail) > _IMPLAUSIBLE and spacing < noise.std / 4
     else:
-        truth = torch.arange(samples.classes or 1, device=clean.device)
-        kept = noise.log_prob(truth, truth, samples.classes).exp().cpu().numpy()
-        agree = int((targets == clean).sum())
-        uneven = bool(np.ptp(kept))  # a law of another kind: nothing to compare with
-        likely = uneven or binomtest(agree, len(samples), kept[0]).pvalue > _IMPLAUSIBLE
+        likely = _drawn_by_law(samples)
     if not likely:
         raise ValueError(
             f"loader must hold noise that {noise!r} can have drawn; its targets differ from the "
             "clean ones in another way (p < 1e-6), or are stored too coarsely to tell. Were "
             "samples selected by their labels? Draw the noise after selecting."
         )
+
+
+def _drawn_by_law(samples: Samples) -> bool:
+    """Return whether the table of clean and noisy classes is one that the law draws."""
+    noise, clean, targets = samples.noise, samples.clean, samples.targets
+    assert noise is not None and clean is not None
+    classes = samples.classes or 1
+    every = torch.arange(classes, device=clean.device)
+    for truth in every[torch.bincount(clean, minlength=classes) > 0]:
+        law = noise.log_prob(every, truth.expand(classes), classes).exp().cpu().numpy()
+        seen = torch.bincount(targets[clean == truth], minlength=classes).cpu().numpy()
+        kept, n = int(truth), int(seen.sum())
+        if binomtest(int(seen[kept]), n, min(float(law[kept]), 1.0)).pvalue <= _IMPLAUSIBLE:
+            return False
+        expected = n * law
+        if expected.min() >= 5.0 and chisquare(seen, expected).pvalue <= _IMPLAUSIBLE:
+            return False
+    return True
 
 
 _IMPLAUSIBLE = 1e-6

@@ -236,6 +236,8 @@ def _found(
             if not by_default:
                 raise
             skipped.append(f"no {how!r}: {error}")
+            if isinstance(how, TangentDecoding):  # what only runs the network may still work
+                found.extend(_found([LabelNoiseDecoding()], evidence, by_default)[0])
     return found, tuple(skipped)
 
 

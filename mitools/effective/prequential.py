@@ -15,6 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from mitools._typing import FloatArray
+from mitools._validation import checked_count
 from mitools.data import Samples
 from mitools.data.seeds import stream
 from mitools.effective.decoding import (
@@ -60,6 +61,10 @@ class TangentDecoding:
     batch_size: int = 256
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        checked_count("points", self.points)
+        checked_count("directions", self.directions)
+
     def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:
         """Return one lower bound; ValueError where the data do not know their noise."""
         samples = noisy_samples(evidence, type(self).__name__)
@@ -70,9 +75,15 @@ class TangentDecoding:
         samples = _shuffled(samples, self.points, self.seed)
         outputs = masked_outputs(model, mask, samples, self.batch_size)
         known = noise_in(samples)
-        masked = Tangents(model, mask, samples.inputs, pruned=True)
-        kernel = masked.kernel(self.directions, self.seed)
-        means = [outputs, _first_order(model, mask, samples)]
+        try:
+            masked = Tangents(model, mask, samples.inputs, pruned=True)
+            kernel = masked.kernel(self.directions, self.seed)
+            means = [outputs, _first_order(model, mask, samples)]
+        except RuntimeError as error:  # whatever torch says to a network that leaves torch
+            raise ValueError(
+                "model must be one that torch can differentiate for TangentDecoding; it says: "
+                f"{error}. LabelNoiseDecoding only runs it."
+            ) from error
         if isinstance(known, KnownLabels):
             scores = [class_scores(mean, known.log_prior.shape[1]) for mean in means]
             centred = [_unit(score - score.mean(axis=1, keepdims=True)) for score in scores]
@@ -109,8 +120,7 @@ class PrequentialDecoding:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.blocks, int) or self.blocks < 2:
-            raise ValueError(f"blocks must be an integer of at least 2; got {self.blocks!r}.")
+        checked_count("blocks", self.blocks, least=2)
 
     def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:
         """Return one lower bound; ValueError where the data do not know their noise."""
@@ -119,7 +129,7 @@ class PrequentialDecoding:
         untrained = masked_outputs(evidence.model, evidence.mask, samples, self.batch_size)
         known = noise_in(samples)
         trained = untrained.copy()
-        edges = np.linspace(0, len(samples), self.blocks + 1).astype(int)
+        edges = np.linspace(0, len(samples), min(self.blocks, len(samples)) + 1).astype(int)
         for start, stop in tqdm(
             list(pairwise(edges[1:])),
             "blocks",
@@ -165,6 +175,10 @@ class ScoreDecoding:
     draws: int = 16
     batch_size: int = 256
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        checked_count("blocks", self.blocks)
+        checked_count("draws", self.draws)
 
     def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:
         """Return one lower bound; ValueError if the mask is not SNIP's on all the data at once."""

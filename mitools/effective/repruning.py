@@ -127,7 +127,8 @@ class Finished:
         text, samples = self._made_from, loader
         if isinstance(loader, DataLoader):
             samples = loader.dataset
-            batching = loader.batch_size, type(loader.sampler).__name__, loader.drop_last
+            seed = None if loader.generator is None else loader.generator.initial_seed()
+            batching = loader.batch_size, type(loader.sampler).__name__, loader.drop_last, seed
             text += f"\n{batching}"
         if not isinstance(samples, Samples):
             return None  # nobody knows what is in it

@@ -13,7 +13,7 @@ from scipy.stats import t as student_t
 from tqdm import tqdm
 
 from mitools._typing import BoolArray, FloatArray
-from mitools._validation import checked_choice
+from mitools._validation import checked_choice, checked_count
 from mitools.data import Bootstrap, FreshNoise, Resampling, Samples
 from mitools.effective.decoding import LabelNoiseDecoding, knows_noise
 from mitools.effective.evidence import (
@@ -95,6 +95,7 @@ class ResampledMasks:
     limit: Literal["certified", "student"] = "certified"
 
     def __post_init__(self) -> None:
+        checked_count("datasets", self.datasets)
         checked_choice("limit", self.limit, ("certified", "student"))
 
     def bounds(self, evidence: Evidence) -> tuple[Estimate, ...]:

@@ -1,7 +1,7 @@
 """Law of robustness: how smooth a network can be that fits noise, and how smooth it is."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vjp, vmap
 
 from mitools._typing import FloatArray
+from mitools._validation import checked_count
 from mitools.effective.decoding import run_checked
 from mitools.models import copied, untouched
 from mitools.pruning import Mask
@@ -179,8 +180,8 @@ def spectral_product(
     """Product of the operator norms of the layers: an upper bound on the Lipschitz constant.
 
     For networks that are a chain of linear and convolutional layers, batch norms in evaluation
-    mode, and parts that cannot stretch (ReLU, tanh, sigmoid, pooling, dropout, flattening). Norms
-    come from power iteration, hence a hair below their limit.
+    mode, and parts that cannot stretch (ReLU, tanh, sigmoid, pooling without overlap, dropout,
+    flattening). Norms come from power iteration, hence a hair below their limit.
 
     Parameters
     ----------
@@ -198,20 +199,12 @@ def spectral_product(
     ValueError
         If the network has a part of which this is not known.
     """
-    product = 1.0
+    checked_count("steps", steps)
     model = _pruned(model, mask)
+    product = 1.0
     with untouched(model), torch.no_grad():
-        shapes = _shapes(model, placed(example, *place_of(model)))
-        for name, module in model.named_modules():
-            if any(module.children()) or isinstance(module, _FLAT):
-                continue
-            if not isinstance(module, _LINEAR) or name not in shapes:
-                raise ValueError(
-                    f"model must be a chain of linear, convolutional and 1-Lipschitz layers for "
-                    f"spectral_product; {name or 'it'} is a {type(module).__name__}. "
-                    "local_lipschitz has no such limit."
-                )
-            product *= _operator_norm(module, shapes[name], steps)
+        for module, shape in _chain(model, placed(example, *place_of(model))):
+            product *= _stretch(module, shape, steps)
     return product
 
 
@@ -220,10 +213,30 @@ def _pruned(model: nn.Module, mask: Mapping[str, Tensor] | None) -> nn.Module:
 
 
 _LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm2d)
-_FLAT = (
-    nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.Identity, nn.Flatten, nn.Dropout,
-    nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
-)  # fmt: skip
+_FLAT = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.Flatten, nn.Dropout)
+
+
+def _stretch(module: nn.Module, shape: torch.Size, steps: int) -> float:
+    """Return the Lipschitz constant of one layer, or an upper bound on it."""
+    if isinstance(module, _LINEAR):
+        return _operator_norm(module, shape, steps)
+    if isinstance(module, _FLAT):
+        return 1.0
+    if isinstance(module, nn.LeakyReLU):
+        return max(1.0, abs(module.negative_slope))
+    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+        apart = _pair(module.kernel_size) == _pair(module.stride)  # no value is in two windows
+        divided = getattr(module, "divisor_override", None) is None
+        if apart and divided and _pair(getattr(module, "dilation", 1)) == (1, 1):
+            return 1.0
+    raise ValueError(
+        "model must be a chain of linear, convolutional and 1-Lipschitz layers for "
+        f"spectral_product; it has a {module}. local_lipschitz has no such limit."
+    )
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)
 
 
 def _operator_norm(module: nn.Module, shape: torch.Size, steps: int) -> float:
@@ -253,24 +266,35 @@ def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
     return [*module.named_parameters(), *module.named_buffers()]
 
 
-def _shapes(model: nn.Module, example: Tensor) -> dict[str, torch.Size]:
-    """Return the shape of what each linear layer is given."""
-    shapes: dict[str, torch.Size] = {}
+def _chain(model: nn.Module, example: Tensor) -> list[tuple[nn.Module, torch.Size]]:
+    """Return the layers in the order of their calls, each fed by the one before and nothing else.
 
-    def noting(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def note(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-            shapes[name] = inputs[0].shape
+    What happens between layers shows as a tensor that is no view of the output before it.
+    """
+    calls: list[tuple[nn.Module, torch.Size]] = []
+    last = [example]
 
-        return note
+    def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        (given,) = inputs
+        _check_same_values(given, last[0], module)
+        calls.append((module, given.shape))
+        last[0] = output
 
-    hooks = [
-        module.register_forward_pre_hook(noting(name))
-        for name, module in model.named_modules()
-        if isinstance(module, _LINEAR)
-    ]
+    leaves = [module for module in model.modules() if not any(module.children())]
+    hooks = [module.register_forward_hook(note) for module in leaves]
     try:
-        run_checked(model, example)
+        result = model(example)
     finally:
         for hook in hooks:
             hook.remove()
-    return shapes
+    _check_same_values(result, last[0], model)
+    return calls
+
+
+def _check_same_values(given: Tensor, before: Tensor, module: nn.Module) -> None:
+    one, other = (tensor.untyped_storage().data_ptr() for tensor in (given, before))
+    if one != other or given.numel() != before.numel():
+        raise ValueError(
+            "model must be a plain chain of layers for spectral_product; something else happens "
+            f"around its {type(module).__name__}. local_lipschitz has no such limit."
+        )

@@ -58,8 +58,13 @@ class Tangents:
     def response(self, rows: slice, direction: FloatArray) -> FloatArray:
         """Change of the outputs along a direction of weights, shape (rows, outputs)."""
         with undisturbed(self._model):
-            outputs = self._pushed(self._parts(direction), self._inputs[rows])
-        return outputs.double().cpu().numpy()
+            outputs = self._pushed(self._parts(direction), self._inputs[rows]).double().cpu()
+        if not outputs.isfinite().all():
+            raise ValueError(
+                "inputs must be of a size at which the network's derivatives are finite; they "
+                "overflow. Scale them, or try model.double()."
+            )
+        return outputs.numpy()
 
     def loss_gradient(self, rows: slice, targets: FloatArray) -> FloatArray:
         """Derivative by the weights of the cross-entropy, summed over points, shape (p,).
@@ -90,6 +95,11 @@ class Tangents:
                 found = None
         if found is None:
             found = self._sketched_kernel(directions, seed)
+        if not np.isfinite(found).all():
+            raise ValueError(
+                "inputs must be of a size at which the network's Jacobian is finite; it overflows. "
+                "Scale them, or try model.double()."
+            )
         scale = float(np.trace(found)) / len(found)
         return found / scale if scale > 0.0 else found
 

@@ -144,6 +144,8 @@ def _mixed(ratios: FloatArray, method: str, confidence: float) -> Estimate:
     log_weights[0] = math.log(_SILENT) if len(ratios) > 1 else 0.0
     totals = ratios.sum(axis=1)
     value = float(np.logaddexp.reduce(totals + log_weights))
+    if not math.isfinite(value):
+        raise ValueError("outputs must be of a size that can be compared; they overflow.")
     best = ratios[int(np.argmax(totals + log_weights))]
     error = float(np.std(best)) * math.sqrt(best.size)
     markov = -math.log(1.0 - confidence)

@@ -189,7 +189,8 @@ def _slope(
     total: FloatArray, deviation: FloatArray, level: FloatArray, kept: BoolArray
 ) -> FloatArray:
     """Derivative of log P(fate of each weight) with respect to its sum."""
-    above, below = (total - level) / deviation, (-total - level) / deviation
+    # Beyond 30 deviations nothing changes any more, and squares would overflow.
+    above, below = (np.clip((s * total - level) / deviation, -30, 30) for s in (1.0, -1.0))
     passing = np.clip(ndtr(above) + ndtr(below), 1e-9, 1.0 - 1e-9)
     rise = (norm.pdf(above) - norm.pdf(below)) / deviation
     return np.where(kept, rise / passing, -rise / (1.0 - passing))

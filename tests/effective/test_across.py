@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mitools import peff
-from mitools.data import SymmetricFlips, gaussian
+from mitools.data import Bootstrap, GaussianInputs, SymmetricFlips, gaussian
 from mitools.effective import Contrastive, ExpectedGap, ResampledMasks
 from mitools.mask_information import contrasted, expected_gap
 from mitools.models import mlp
@@ -65,15 +65,14 @@ def test_scores_must_be_a_square(wrong):
 
 def test_masks_that_memorised_are_told_apart():
     samples = gaussian(80, 20, 2, seed=0)
-    heldout = gaussian(300, 20, 2, seed=1)
     model = mlp([20, 40, 2], seed=0)
     training = Training(epochs=60, batch_size=40, optimizer=SGD(lr=0.3, momentum=0.0))
     mask = prune(model, samples, IMP(training), density=0.2)
     masks = ResampledMasks(datasets=6)
-    answer = peff(model, mask, samples, [Contrastive(masks), ExpectedGap(masks)], heldout=heldout)
-    told, gap = answer.bounds
+    anew = ResampledMasks(resampling=GaussianInputs(80, 20), datasets=6)
+    told, gap = peff(model, mask, samples, [Contrastive(masks), ExpectedGap(anew)]).bounds
     assert told.value > 0.8 * math.log(6)
-    assert gap.limit > 0.0
+    assert gap.limit >= 0.0
     assert max(told.value, gap.value) < 80 * math.log(2)
 
 
@@ -82,5 +81,6 @@ def test_silent_masks_and_missing_points():
     model = mlp([5, 8, 2], seed=0)
     mask = prune(model, flips, OneShot(Random(seed=0)), density=0.5)
     assert peff(model, mask, flips, [Contrastive()]).lower.value == 0.0
-    with pytest.raises(ValueError, match="heldout must be given"):
-        peff(model, mask, flips, [ExpectedGap()])
+    for shared in (None, Bootstrap()):  # data sets that share points share their gap
+        with pytest.raises(ValueError, match="anew for ExpectedGap"):
+            peff(model, mask, flips, [ExpectedGap(ResampledMasks(resampling=shared))])

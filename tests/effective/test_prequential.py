@@ -1,6 +1,7 @@
 """Decoders that learn from point to point: causal, silent where the mask is, and stronger."""
 
 import copy
+import itertools
 import math
 from dataclasses import replace
 
@@ -201,6 +202,32 @@ DECODERS = (
     PrequentialDecoding(blocks=3, training=Training(epochs=2, optimizer=SGD(lr=0.1))),
     ScoreDecoding(blocks=10, draws=4),
 )
+
+
+@pytest.mark.parametrize("decoder", DECODERS, ids=lambda d: type(d).__name__)
+def test_over_all_labels_that_there_are_the_ratio_has_mean_1(decoder, monkeypatch):
+    """A decoder is one law of the labels, so its probabilities sum to 1: no label is seen twice."""
+    monkeypatch.setattr("mitools.effective.decoding._drawn_by_law", lambda samples: True)
+    network = mlp([3, 6, 2], seed=1)
+    points = gaussian(5, 3, 2, seed=0)
+    mask = prune(network, gaussian(40, 3, 2, seed=1), OneShot(SNIP()), density=0.5)
+    total = 0.0
+    for labels in itertools.product((0, 1), repeat=5):
+        noisy = replace(
+            points, targets=torch.tensor(labels), noise=SymmetricFlips(0.3), clean=points.clean
+        )
+        (bound,) = decoder.bounds(evidence(network, mask, noisy))
+        flips = sum(labels)
+        total += 0.3**flips * 0.7 ** (5 - flips) * math.exp(bound.value)
+    assert total == pytest.approx(1.0, abs=1e-9)
+
+
+def test_a_law_that_cannot_have_drawn_the_labels_is_refused(model):
+    clean = Samples(torch.randn(400, 20), torch.arange(400) % 2)
+    turned = torch.where(torch.rand(400) < 0.6, 1, clean.targets)  # only zeros become ones
+    wrong = replace(clean, targets=turned, clean=clean.targets, noise=SymmetricFlips(0.3))
+    with pytest.raises(ValueError, match="can have drawn"):
+        LabelNoiseDecoding().bounds(evidence(model, Mask.ones_like(model), wrong))
 
 
 @pytest.mark.parametrize("decoder", DECODERS, ids=lambda d: type(d).__name__)

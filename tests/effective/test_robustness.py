@@ -97,6 +97,42 @@ def test_batch_norm_stretches_by_its_scale():
     assert spectral_product(model, torch.randn(1, 3)) == pytest.approx(2.0, rel=1e-3)
 
 
+class Around(nn.Module):
+    def __init__(self, what):
+        super().__init__()
+        self.linear, self.relu, self.what = nn.Linear(4, 4), nn.ReLU(), what
+
+    def forward(self, x):
+        return self.what(self, x)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        lambda m, x: 100 * m.linear(x),
+        lambda m, x: m.linear(2 * x),
+        lambda m, x: m.linear(x + m.relu(m.linear(x))),
+        lambda m, x: torch.cat([m.linear(x)] * 2, dim=1),
+    ],
+)
+def test_what_happens_between_layers_is_seen(what):
+    with pytest.raises(ValueError, match="plain chain"):
+        spectral_product(Around(what), torch.randn(1, 4))
+
+
+def test_a_layer_that_is_called_twice_counts_twice():
+    linear = nn.Linear(4, 4, bias=False)
+    once = spectral_product(linear, torch.randn(1, 4))
+    twice = spectral_product(nn.Sequential(linear, nn.LeakyReLU(3.0), linear), torch.randn(1, 4))
+    assert twice == pytest.approx(3 * once**2)
+
+
+@pytest.mark.parametrize("layer", [nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(2, divisor_override=1)])
+def test_windows_that_overlap_are_refused(layer):
+    with pytest.raises(ValueError, match="Pool2d"):
+        spectral_product(nn.Sequential(nn.Conv2d(1, 1, 3), layer), torch.randn(1, 1, 8, 8))
+
+
 def test_what_is_not_a_chain_is_named():
     with pytest.raises(ValueError, match="LayerNorm"):
         spectral_product(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), torch.randn(1, 4))

@@ -51,8 +51,8 @@ def counting(kept: int, size: int, *, fixed_count: bool = True) -> Estimate:
     if not fixed_count:
         exact += math.log(size + 1.0)
         notes = (
-            "with log(size + 1) for saying how many are kept; where that depends on the data, a bound "
-            "on average over data sets",
+            "with log(size + 1) for saying how many are kept; where that depends on the data,"
+            " a bound on average over data sets",
         )
     method = f"Counting(fixed_count={fixed_count})"
     return Estimate(exact, method, "upper", DATA, interval=(-math.inf, exact), notes=notes)

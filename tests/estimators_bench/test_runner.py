@@ -102,13 +102,15 @@ import sys
 sys.path.insert(0, {here!r})
 from entrants import TASKS, Mean
 import estimators_bench
-contenders = [Mean("a", {diary!r}, 0.1), Mean("b", {diary!r}, 0.1)]
+contenders = [Mean("a", {diary!r}, {pause}), Mean("b", {diary!r}, {pause})]
 estimators_bench.run(TASKS, contenders, (20,), 5, out={out!r}, jobs=2, progress=False)
 """  # without a guard: workers do not run it again
 
 
 def started(folder):
-    text = SCRIPT.format(here=str(HERE), diary=str(folder / "diary"), out=str(folder / "out"))
+    text = SCRIPT.format(
+        here=str(HERE), diary=str(folder / "diary"), out=str(folder / "out"), pause=0.1
+    )
     return subprocess.Popen([sys.executable, "-c", text], cwd=HERE.parent.parent, text=True)
 
 
@@ -153,7 +155,9 @@ def test_ctrl_c_ends_cleanly(tmp_path):
     process = subprocess.Popen(
         [
             *(sys.executable, "-c"),
-            SCRIPT.format(here=str(HERE), diary=str(tmp_path / "d"), out=str(tmp_path / "out")),
+            SCRIPT.format(
+                here=str(HERE), diary=str(tmp_path / "d"), out=str(tmp_path / "out"), pause=1.0
+            ),
         ],
         cwd=HERE.parent.parent,
         stderr=subprocess.PIPE,

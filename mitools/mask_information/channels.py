@@ -11,7 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from mitools._typing import BoolArray, FloatArray, IntArray
-from mitools.mask_information.codes import CodeLengths, checked_masks, independent_code
+from mitools.mask_information.codes import (
+    CodeLengths,
+    checked_masks,
+    half_and_half,
+    independent_code,
+)
 from mitools.mask_information.featured import Shape
 from mitools.mask_information.mixture import mixed_code, mixed_in_order
 from mitools.mask_information.shared import SPARE, count_length, lengths_in_order, shared_code
@@ -60,7 +65,7 @@ def channel_code(
     coded = independent_code(bits, rows).mixed_with(shared_code(bits, rows))
     seen = follows.sum(axis=0) - follows  # in all other masks
     whole = np.array(coded.lengths) - _log_following(follows, seen)
-    lengths = _half_half(whole, np.array(others.lengths), masks, kept)
+    lengths = _bounded_halves(whole, np.array(others.lengths), masks, kept)
     return CodeLengths(tuple(lengths.tolist()), math.nan, others.distinct)
 
 
@@ -90,18 +95,18 @@ def channel_in_order(
     bits, follows = _channels(masks, shapes)
     seen = follows.cumsum(axis=0) - follows
     coded = lengths_in_order(bits, [rows for rows, _ in shapes])
-    return _half_half(coded - _log_following(follows, seen), others, masks, kept)
+    return _bounded_halves(coded - _log_following(follows, seen), others, masks, kept)
 
 
-def _half_half(
+def _bounded_halves(
     whole: FloatArray, others: FloatArray, masks: BoolArray, kept: int | None
 ) -> FloatArray:
     """Mix the two, and keep the share that bounds what any mask can cost."""
-    mixed = np.logaddexp(-whole, -others) - math.log(2.0)
+    mixed = half_and_half(whole, others)
     counts = [
         count_length(int(np.count_nonzero(row)), len(row), fixed=kept is not None) for row in masks
     ]
-    return -np.logaddexp(math.log1p(-SPARE) + mixed, math.log(SPARE) - np.array(counts))
+    return -np.logaddexp(math.log1p(-SPARE) - mixed, math.log(SPARE) - np.array(counts))
 
 
 def _channels(masks: BoolArray, shapes: Sequence[Shape]) -> tuple[BoolArray, IntArray]:

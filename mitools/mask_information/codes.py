@@ -113,8 +113,8 @@ class CodeLengths:
 
     def mixed_with(self, other: "CodeLengths") -> "CodeLengths":
         """Return the code that is half this one and half the other: log 2 above the better."""
-        halves = np.logaddexp(-np.array(self.lengths), -np.array(other.lengths))
-        return CodeLengths(tuple((math.log(2.0) - halves).tolist()), self.entropy, self.distinct)
+        lengths = half_and_half(np.array(self.lengths), np.array(other.lengths))
+        return CodeLengths(tuple(lengths.tolist()), self.entropy, self.distinct)
 
     def point(self, method: str, *, quantity: str = DATA) -> Estimate:
         """Return the code's own entropy: consistent for I if kept weights are independent."""
@@ -131,6 +131,11 @@ class CodeLengths:
             f"{self.distinct} distinct masks in {draws} draws; "
             f"counting masks alone could not show more than log {draws} = {math.log(draws):.2f}"
         )
+
+
+def half_and_half(one: FloatArray, other: FloatArray) -> FloatArray:
+    """Return what the code that is half of each charges: log 2 above the better at most."""
+    return math.log(2.0) - np.logaddexp(-one, -other)
 
 
 def independent_code(masks: BoolArray, sizes: Sequence[int] | None = None) -> CodeLengths:

@@ -1,12 +1,9 @@
 """The code to use where nothing speaks for another: groups mixed with rows, columns and weights."""
 
-import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from mitools._typing import BoolArray, FloatArray
-from mitools.mask_information.codes import CodeLengths
+from mitools.mask_information.codes import CodeLengths, half_and_half
 from mitools.mask_information.featured import Shape, featured_code, featured_in_order
 from mitools.mask_information.shared import lengths_in_order, shared_code
 
@@ -29,8 +26,7 @@ def mixed_code(
     """
     groups = shared_code(masks, _sizes(shapes), kept=kept)
     features = featured_code(masks, shapes, weights, kept=kept)
-    lengths = _half_half(np.array(groups.lengths), np.array(features.lengths))
-    return CodeLengths(tuple(lengths.tolist()), math.nan, groups.distinct)
+    return groups.mixed_with(features)
 
 
 def mixed_in_order(
@@ -42,11 +38,7 @@ def mixed_in_order(
 ) -> FloatArray:
     """Charge each mask so, by codes fitted on the rows above it: for `certified_limit`."""
     groups = lengths_in_order(masks, _sizes(shapes), kept=kept)
-    return _half_half(groups, featured_in_order(masks, shapes, weights, kept=kept))
-
-
-def _half_half(one: FloatArray, other: FloatArray) -> FloatArray:
-    return math.log(2.0) - np.logaddexp(-one, -other)
+    return half_and_half(groups, featured_in_order(masks, shapes, weights, kept=kept))
 
 
 def _sizes(shapes: Sequence[Shape]) -> list[int]:

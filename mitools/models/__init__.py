@@ -15,8 +15,11 @@ from mitools.models.randomness import (
     seeded,
     set_generator_states,
 )
+from mitools.models.resnet import resnet
 from mitools.models.tensor_files import load_tensors, save_tensors
+from mitools.models.transformer import vit
 from mitools.models.untouched import untouched
+from mitools.models.vgg import vgg
 
 __all__ = [
     "Prunable",
@@ -32,9 +35,12 @@ __all__ = [
     "mlp",
     "prunable",
     "reinitialized",
+    "resnet",
     "save_tensors",
     "seeded",
     "set_generator_states",
     "tensors_of",
     "untouched",
+    "vgg",
+    "vit",
 ]

@@ -43,7 +43,7 @@ def mlp(widths: Sequence[int], *, batch_norm: bool = False, seed: int = 0) -> nn
             "For instance (784, 300, 100, 10): inputs, two hidden layers, classes."
         )
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    with seeded(_checked(seed)):
+    with seeded(checked_seed(seed)):
         for i, (inputs, outputs) in enumerate(pairwise(widths), start=1):
             layers[f"fc{i}"] = nn.Linear(inputs, outputs)
             if i < len(widths) - 1:
@@ -96,7 +96,7 @@ def lenet5(channels: int = 1, classes: int = 10, *, size: int = 28, seed: int = 
         raise ValueError(f"size must be a positive number of pixels; got {size}. MNIST has 28.")
     padding = max(0, (32 - size + 1) // 2)
     side = ((size + 2 * padding - 4) // 2 - 4) // 2
-    with seeded(_checked(seed)):
+    with seeded(checked_seed(seed)):
         return nn.Sequential(
             OrderedDict(
                 conv1=nn.Conv2d(channels, 6, 5, padding=padding),
@@ -115,7 +115,8 @@ def lenet5(channels: int = 1, classes: int = 10, *, size: int = 28, seed: int = 
         )
 
 
-def _checked(seed: int) -> int:
+def checked_seed(seed: int) -> int:
+    """Return the seed; ValueError unless it is a non-negative integer."""
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed must be a non-negative integer; got {seed!r}.")
     return seed

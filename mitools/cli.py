@@ -256,7 +256,7 @@ def _peff(options: argparse.Namespace) -> int:
         ResampledMasks,
         peff,
     )
-    from mitools.effective.resampled import decoder_for
+    from mitools.effective.prequential import affordable_decoders
     from mitools.pruning import Mask
 
     samples, model = _samples(options, train=True), _model(options)
@@ -270,7 +270,7 @@ def _peff(options: argparse.Namespace) -> int:
             Counting(),
             ResampledMasks(datasets=options.resample, jobs=options.jobs, limit=options.limit),
         ]
-        method += [decoder_for([mask], samples)] if options.flips else []
+        method += affordable_decoders(mask, samples)[-1:] if options.flips else []
         method += [GeneralisationGap()] if options.heldout else []
     answer = peff(
         model, mask, samples, method, init=model, heldout=heldout, progress=not options.quiet

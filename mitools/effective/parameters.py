@@ -18,8 +18,8 @@ from mitools.effective.evidence import (
     remembered_pruner,
     untouched_weights,
 )
-from mitools.effective.prequential import ScoreDecoding, TangentDecoding
-from mitools.effective.resampled import LINEARISED, ResampledMasks
+from mitools.effective.prequential import TangentDecoding, affordable_decoders
+from mitools.effective.resampled import ResampledMasks
 from mitools.mask_information import DATA, NOISE
 from mitools.models import check_finite, prunable
 from mitools.pruning import Mask
@@ -269,11 +269,7 @@ def _affordable(evidence: Evidence) -> list[MaskInformation]:
     if samples is None:
         return chosen
     if knows_noise(samples):
-        decoder = TangentDecoding()
-        cost = evidence.mask.size * min(len(samples), decoder.points)
-        chosen.append(decoder if cost <= LINEARISED else LabelNoiseDecoding())
-        if evidence.original and ScoreDecoding.suits(evidence.mask) and samples.classes:
-            chosen.append(ScoreDecoding())
+        chosen.extend(affordable_decoders(evidence.mask, samples, original=evidence.original))
     if heldout is not None and not samples.targets.is_floating_point():
         chosen.append(GeneralisationGap())
     if evidence.original and _inexpensive(evidence.mask):

@@ -21,15 +21,17 @@ from mitools.data.seeds import stream
 from mitools.effective.decoding import (
     KnownLabels,
     KnownResiduals,
+    LabelNoiseDecoding,
     class_scores,
     decoded,
     masked_outputs,
     noise_in,
     noisy_samples,
 )
-from mitools.effective.evidence import Evidence, remembered_pruner
+from mitools.effective.evidence import Evidence, MaskInformation, remembered_pruner
 from mitools.effective.tangents import Tangents
 from mitools.mask_information import regressed_classes, regressed_values, threshold_scores
+from mitools.mask_information.decoders import unit_size
 from mitools.pruning import SNIP, Mask, OneShot
 from mitools.results import Estimate
 from mitools.training import SGD, Training, train
@@ -86,10 +88,10 @@ class TangentDecoding:
             ) from error
         if isinstance(known, KnownLabels):
             scores = [class_scores(mean, known.log_prior.shape[1]) for mean in means]
-            centred = [_unit(score - score.mean(axis=1, keepdims=True)) for score in scores]
+            centred = [unit_size(score - score.mean(axis=1, keepdims=True)) for score in scores]
             found = regressed_classes(kernel, centred, known.targets, known.log_prior)
         else:
-            centred = [_unit(mean - mean.mean(axis=0)) for mean in means]
+            centred = [unit_size(mean - mean.mean(axis=0)) for mean in means]
             found = regressed_values(kernel, centred, known.noise)
         return decoded(outputs, samples, repr(self), confidence, found)
 
@@ -253,6 +255,25 @@ class ScoreDecoding:
         return decoded(outputs, samples, repr(self), confidence, [scores])
 
 
+LINEARISED = 1 << 27
+"""Weights times points up to which a network is linearised unasked."""
+
+
+def affordable_decoders(
+    mask: Mask, samples: Samples, *, runs: int = 1, original: bool = True
+) -> list[MaskInformation]:
+    """Return the decoders of label noise that suit so many such masks and data, the best last.
+
+    `original` says whether the weights will be those that the masks were made from.
+    """
+    decoder = TangentDecoding()
+    cost = mask.size * min(len(samples), decoder.points) * runs
+    found: list[MaskInformation] = [decoder if cost <= LINEARISED else LabelNoiseDecoding()]
+    if original and samples.classes is not None and ScoreDecoding.suits(mask):
+        found.append(ScoreDecoding())
+    return found
+
+
 def _shuffled(samples: Samples, points: int, seed: int) -> Samples:
     """Return so many of the samples, in random order: an order by class would tell the classes."""
     order = stream(seed, "order of decoding").permutation(len(samples))[:points]
@@ -287,11 +308,6 @@ def _calibrated(
         left = float((np.square(noise - slope * seen).sum() + 10.0) / (noise.size + 10.0))
         mean[start:stop], variance[start:stop] = slope * predicted[start:stop], left
     return mean, variance
-
-
-def _unit(values: FloatArray) -> FloatArray:
-    size = float(np.sqrt(np.mean(values**2)))
-    return values / size if size > 0.0 else np.zeros_like(values)
 
 
 def _batches(rows: slice, size: int) -> list[slice]:

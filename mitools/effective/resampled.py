@@ -15,7 +15,7 @@ from tqdm import tqdm
 from mitools._typing import BoolArray, FloatArray
 from mitools._validation import checked_choice, checked_count
 from mitools.data import Bootstrap, FreshNoise, Resampling, Samples
-from mitools.effective.decoding import LabelNoiseDecoding, knows_noise
+from mitools.effective.decoding import knows_noise
 from mitools.effective.evidence import (
     Evidence,
     LabelEntropy,
@@ -23,7 +23,7 @@ from mitools.effective.evidence import (
     count_was_asked_for,
     remembered_pruner,
 )
-from mitools.effective.prequential import ScoreDecoding, TangentDecoding
+from mitools.effective.prequential import affordable_decoders
 from mitools.effective.repruning import (
     Finished,
     batched_like,
@@ -44,9 +44,6 @@ from mitools.mask_information import (
 from mitools.pruning import Mask, Pruner
 from mitools.pruning.written import is_ours
 from mitools.results import Estimate
-
-LINEARISED = 1 << 27
-"""Weights times points up to which a network is linearised unasked."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +201,9 @@ class ResampledMasks:
 
     def _decoded(self, masks: Sequence[Mask], drawn: list[Samples], evidence: Evidence) -> Estimate:
         """Mean over data sets of what each mask tells about its own noise."""
-        decoder = self.decoder or decoder_for(masks, drawn[0])
+        decoder = self.decoder
+        if decoder is None:
+            decoder = affordable_decoders(masks[0], drawn[0], runs=len(masks))[-1]
         tasks = [
             dataclasses.replace(
                 evidence, mask=mask, samples=samples, loader=samples, original=True, progress=False
@@ -259,12 +258,3 @@ _MIXED = 1 << 27
 
 _BOUNDED = {"I(mask; data)": DATA, "I(mask; label noise | inputs)": NOISE}
 """What schemes draw from the law of the data themselves, and so bound; others only come close."""
-
-
-def decoder_for(masks: Sequence[Mask], samples: Samples) -> MaskInformation:
-    """Return the strongest decoder of label noise that is affordable for such masks and data."""
-    if samples.classes is not None and ScoreDecoding.suits(masks[0]):
-        return ScoreDecoding()
-    decoder = TangentDecoding()
-    cost = masks[0].size * min(len(samples), decoder.points) * len(masks)
-    return decoder if cost <= LINEARISED else LabelNoiseDecoding()

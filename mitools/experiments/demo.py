@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from mitools.data import Samples, SymmetricFlips, digits, flipped
 from mitools.effective import Counting, ResampledMasks, peff
-from mitools.effective.resampled import decoder_for
+from mitools.effective.prequential import affordable_decoders
 from mitools.models import mlp
 from mitools.pruning import (
     IMP,
@@ -116,7 +116,7 @@ def demo(job: Demo = Demo(), *, jobs: int | None = None, progress: bool = False)
     for name, pruner in bar:
         bar.set_postfix_str(name)
         mask = prune(model, noisy, pruner, density=job.density)
-        methods = (Counting(), decoder_for([mask], noisy), again)
+        methods = (Counting(), affordable_decoders(mask, noisy)[-1], again)
         answer = peff(model, mask, noisy, methods, progress=progress)
         yield Row(name, mask, answer, *_retrained(model, mask, noisy, heldout, job.training))
 

@@ -114,7 +114,7 @@ def decoded_values(
         depend on the noise of rows before the i-th.
     """
     noise = residuals / std
-    scores = _unit(outputs - outputs.mean(axis=0))
+    scores = unit_size(outputs - outputs.mean(axis=0))
     ratios = [np.zeros(len(noise))]
     for rho in _CORRELATIONS if scores.any() else ():
         spread = 1.0 - rho**2
@@ -130,10 +130,11 @@ def decoded_values(
 def _standardised(outputs: FloatArray) -> list[FloatArray]:
     """Scores of unit root mean square: centred over classes; and also over points."""
     centred = outputs - outputs.mean(axis=1, keepdims=True)
-    return [_unit(centred), _unit(centred - centred.mean(axis=0))]
+    return [unit_size(centred), unit_size(centred - centred.mean(axis=0))]
 
 
-def _unit(values: FloatArray) -> FloatArray:
+def unit_size(values: FloatArray) -> FloatArray:
+    """Return values scaled to unit root mean square; zeros stay."""
     size = float(np.sqrt(np.mean(values**2)))
     return values / size if size > 0.0 else np.zeros_like(values)
 

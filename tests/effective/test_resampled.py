@@ -26,8 +26,8 @@ from mitools.effective import (
     ScoreDecoding,
     TangentDecoding,
 )
+from mitools.effective.prequential import affordable_decoders
 from mitools.effective.repruning import repruned
-from mitools.effective.resampled import decoder_for
 from mitools.models import mlp
 from mitools.pruning import IMP, SNIP, MagnitudeAfterTraining, OneShot
 from mitools.training import SGD, Training
@@ -208,9 +208,10 @@ def test_a_killed_driver_goes_on_where_it_was(tmp_path):
 def test_decoder_is_the_strongest_that_is_affordable():
     small, large = Mask.ones_like(mlp([8, 4, 2])), Mask.ones_like(mlp([1000, 400, 2]))
     snips = prune(mlp([8, 4, 2]), data(), OneShot(SNIP()), density=0.5)
-    assert decoder_for([small], data()) == TangentDecoding()
-    assert decoder_for([large] * 16, data()) == LabelNoiseDecoding()
-    assert decoder_for([snips], data()) == ScoreDecoding()
+    assert affordable_decoders(small, data()) == [TangentDecoding()]
+    assert affordable_decoders(large, data(), runs=16) == [LabelNoiseDecoding()]
+    assert affordable_decoders(snips, data()) == [TangentDecoding(), ScoreDecoding()]
+    assert affordable_decoders(snips, data(), original=False) == [TangentDecoding()]
 
 
 def test_noise_is_decoded_with_the_decoder_asked_for():

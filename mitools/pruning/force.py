@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from tqdm import tqdm
 
+from mitools._validation import checked_count
 from mitools.models import copied
 from mitools.pruning.mask import Mask
 from mitools.pruning.pruners import geometric_counts, size_of
@@ -53,8 +54,7 @@ class FORCE:
     def __post_init__(self) -> None:
         check_reading(self.batches, self.statistics)
         check_scope(self.scope)
-        if self.rounds < 1:
-            raise ValueError(f"rounds must be at least 1; got {self.rounds!r}.")
+        checked_count("rounds", self.rounds)
 
     def mask(
         self,

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from mitools._validation import checked_count
 from mitools.models import copied, prunable
 from mitools.pruning.levels import Levels
 from mitools.pruning.magnitude import Magnitude
@@ -14,7 +15,7 @@ from mitools.pruning.mask import Mask
 from mitools.pruning.pruners import size_of
 from mitools.pruning.scoring import reproducibly
 from mitools.pruning.selection import Scope, check_density, check_scope, count_kept, top_k
-from mitools.pruning.trained import Ticket
+from mitools.pruning.trained import Ticket, check_training, mask_of_run
 from mitools.training import Training, TrainState, state_of, train
 from mitools.training.evaluation import place_of
 from mitools.training.passes import passes_over
@@ -54,16 +55,14 @@ class GradualMagnitude:
     scope: Scope = "global"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.training, Training):
-            raise TypeError(f"training must be a Training value; got {self.training!r}.")
+        check_training(self.training)
         if self.training.early_stopping is not None:
             raise ValueError(
                 "training must not stop early, or pruning might not be complete; got "
                 f"early_stopping={self.training.early_stopping!r}. Leave it None."
             )
         check_scope(self.scope)
-        if self.prunings < 1:
-            raise ValueError(f"prunings must be at least 1; got {self.prunings!r}.")
+        checked_count("prunings", self.prunings)
         if not 0.0 <= self.begin <= self.end <= 1.0:
             raise ValueError(
                 "begin and end must be shares of the training, 0 <= begin <= end <= 1; got "
@@ -95,20 +94,7 @@ class GradualMagnitude:
         due = [self.begin + span * j / self.prunings for j in range(1, self.prunings + 1)]
         return tuple(round(share * total) for share in due)
 
-    def mask(
-        self,
-        model: nn.Module,
-        loader: Any,
-        density: float,
-        names: Sequence[str],
-        *,
-        progress: bool = False,
-        checkpoint: str | Path | None = None,
-    ) -> Mask:
-        """Return the mask that keeps exactly ``round(density * size)`` weights."""
-        return self.run(
-            model, loader, density, names, progress=progress, checkpoint=checkpoint
-        ).mask
+    mask = mask_of_run
 
     def run(
         self,

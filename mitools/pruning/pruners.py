@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 from tqdm import tqdm
 
+from mitools._validation import checked_count
 from mitools.models import copied, fingerprint, prunable
 from mitools.pruning.mask import Mask
 from mitools.pruning.scoring import parameters_named
@@ -50,7 +51,8 @@ class Pruner(Protocol):
         ...
 
 
-def _check_score(score: object) -> None:
+def check_score(score: object) -> None:
+    """Raise TypeError unless it is a value that scores weights."""
     if isinstance(score, type) or not isinstance(score, Score):
         raise TypeError(
             f"score must be a value with a method scores(model, loader, names), such as SNIP(); "
@@ -76,7 +78,7 @@ class OneShot:
     scope: Scope = "global"
 
     def __post_init__(self) -> None:
-        _check_score(self.score)
+        check_score(self.score)
         check_scope(self.scope)
 
     def mask(self, model: nn.Module, loader: Any, density: float, names: Sequence[str]) -> Mask:
@@ -100,9 +102,7 @@ class Iterative:
     rounds : int, at least 1
         100 is SynFlow's own choice. Rounds too small to remove a weight are skipped.
     scope : "global", "layer", Allocation or Floor
-        Whether weights compete across all parameters, only within their own at one density for
-        all, or within their own as an allocation says, such as ``ERK()``; ``Floor(1)`` keeps the
-        best weight of each first.
+        How survivors are shared out; see `OneShot`.
 
     References
     ----------
@@ -115,10 +115,9 @@ class Iterative:
     scope: Scope = "global"
 
     def __post_init__(self) -> None:
-        _check_score(self.score)
+        check_score(self.score)
         check_scope(self.scope)
-        if self.rounds < 1:
-            raise ValueError(f"rounds must be at least 1; got {self.rounds!r}.")
+        checked_count("rounds", self.rounds)
 
     def mask(
         self,

@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from mitools._validation import checked_count
 from mitools.models import copied, prunable, tensors_of
 from mitools.pruning.levels import Levels
 from mitools.pruning.magnitude import Magnitude
@@ -52,6 +53,40 @@ class Ticket:
         return self.mask.apply_(model)
 
 
+class Runs(Protocol):
+    """Says more than a mask of how it was found."""
+
+    def run(
+        self,
+        model: nn.Module,
+        loader: Any,
+        density: float,
+        names: Sequence[str] | None = None,
+        *,
+        progress: bool = False,
+        checkpoint: PathLike | None = None,
+    ) -> Ticket:
+        """Return the masks, and the weights to go on from."""
+        ...
+
+
+def mask_of_run(
+    self: Runs,
+    model: nn.Module,
+    loader: Any,
+    density: float,
+    names: Sequence[str],
+    *,
+    progress: bool = False,
+    checkpoint: PathLike | None = None,
+) -> Mask:
+    """Return the mask that keeps exactly ``round(density * size)`` weights.
+
+    The method ``mask`` of all pruners that have ``run``.
+    """
+    return self.run(model, loader, density, names, progress=progress, checkpoint=checkpoint).mask
+
+
 @dataclass(frozen=True)
 class MagnitudeAfterTraining:
     """Train the dense network, keep its largest weights, at their trained values.
@@ -60,31 +95,18 @@ class MagnitudeAfterTraining:
     ----------
     training : Training
         How.
-    scope : {"global", "layer"}
-        Whether weights compete across all parameters, or only within their own.
+    scope : "global", "layer", Allocation or Floor
+        How survivors are shared out; see `OneShot`.
     """
 
     training: Training = Training()
     scope: Scope = "global"
 
     def __post_init__(self) -> None:
-        _check_training(self.training)
+        check_training(self.training)
         check_scope(self.scope)
 
-    def mask(
-        self,
-        model: nn.Module,
-        loader: Any,
-        density: float,
-        names: Sequence[str],
-        *,
-        progress: bool = False,
-        checkpoint: PathLike | None = None,
-    ) -> Mask:
-        """Return the mask that keeps exactly ``round(density * size)`` weights."""
-        return self.run(
-            model, loader, density, names, progress=progress, checkpoint=checkpoint
-        ).mask
+    mask = mask_of_run
 
     def run(
         self,
@@ -147,8 +169,8 @@ class IMP:
     rewind_steps : int
         k: optimiser steps from the initial weights to the point that survivors go back to. 0 is
         the initialisation itself.
-    scope : {"global", "layer"}
-        Whether weights compete across all parameters, or only within their own.
+    scope : "global", "layer", Allocation or Floor
+        How survivors are shared out; see `OneShot`.
 
     References
     ----------
@@ -163,12 +185,12 @@ class IMP:
     scope: Scope = "global"
 
     def __post_init__(self) -> None:
-        _check_training(self.training)
+        check_training(self.training)
         check_scope(self.scope)
         if not 0.0 < self.rate < 1.0:
             raise ValueError(f"rate must lie between 0 and 1; got {self.rate!r}. 0.2 is usual.")
-        if self.rounds is not None and self.rounds < 1:
-            raise ValueError(f"rounds must be at least 1, or None; got {self.rounds!r}.")
+        if self.rounds is not None:
+            checked_count("rounds", self.rounds)
         if self.rewind_steps < 0:
             raise ValueError(f"rewind_steps must be at least 0; got {self.rewind_steps!r}.")
 
@@ -190,20 +212,7 @@ class IMP:
             counts.append(left)
         return tuple(counts)
 
-    def mask(
-        self,
-        model: nn.Module,
-        loader: Any,
-        density: float,
-        names: Sequence[str],
-        *,
-        progress: bool = False,
-        checkpoint: PathLike | None = None,
-    ) -> Mask:
-        """Return the mask that keeps exactly ``round(density * size)`` weights."""
-        return self.run(
-            model, loader, density, names, progress=progress, checkpoint=checkpoint
-        ).mask
+    mask = mask_of_run
 
     def run(
         self,
@@ -327,7 +336,8 @@ def _copies(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in tensors_of(model).items()}
 
 
-def _check_training(training: object) -> None:
+def check_training(training: object) -> None:
+    """Raise TypeError unless it says how to train."""
     if not isinstance(training, Training):
         raise TypeError(
             f"training must be a Training value; got {training!r}. For instance "

@@ -1,0 +1,1 @@
+"""MIPP: the channels that tell of the next layer all that it is told."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,13 @@ from mitools.models import copied, prunable, tensors_of
 from mitools.pruning.levels import Levels
 from mitools.pruning.magnitude import Magnitude
 from mitools.pruning.mask import Mask
-from mitools.pruning.pruners import decreasing, geometric_counts, size_of
+from mitools.pruning.pruners import (
+    Score,
+    check_score,
+    decreasing,
+    geometric_counts,
+    size_of,
+)
 from mitools.pruning.scoring import reproducibly
 from mitools.pruning.selection import Scope, check_density, check_scope, count_kept, top_k
 from mitools.training import Training, TrainState, state_of, train, train_together
@@ -97,14 +104,18 @@ class MagnitudeAfterTraining:
         How.
     scope : "global", "layer", Allocation or Floor
         How survivors are shared out; see `OneShot`.
+    score : Score
+        What stands for the size of a trained weight; ``LAMP()`` compares between layers.
     """
 
     training: Training = Training()
     scope: Scope = "global"
+    score: Score = Magnitude()
 
     def __post_init__(self) -> None:
         check_training(self.training)
         check_scope(self.scope)
+        check_score(self.score)
 
     mask = mask_of_run
 
@@ -127,7 +138,7 @@ class MagnitudeAfterTraining:
             train(
                 trained, loader, self.training, progress=progress, checkpoint=levels.training_at(1)
             )
-            mask = Mask(top_k(Magnitude().scores(trained, None, names), keep, self.scope))
+            mask = Mask(top_k(self.score.scores(trained, loader, names), keep, self.scope))
             levels.save(1, mask)
         start = state_of(trained)
         return Ticket((mask,), start, start.model)
@@ -147,7 +158,9 @@ class MagnitudeAfterTraining:
         keep = count_kept(check_density(density), size_of(model, names))
         with reproducibly():
             states = train_together(model, loaders, self.training)
-            return list(_largest(model, states, names, keep, self.scope))
+            trained = _each_trained(model, states)
+            scores = map(self.score.scores, trained, loaders, repeat(names))
+            return [Mask(top_k(score, keep, self.scope)) for score in scores]
 
 
 @dataclass(frozen=True)
@@ -267,8 +280,7 @@ class IMP:
                     progress=progress,
                     checkpoint=levels.training_at(level + 1),
                 )
-                scores = Magnitude().scores(trained, None, names)
-                masks.append(Mask(top_k(scores, counts[level], self.scope, among=mask)))
+                masks.append(self._largest(trained, names, counts[level], mask))
                 levels.save(level + 1, masks[-1])
         full = Mask.ones_like(Magnitude().scores(model, None, names))
         return Ticket(tuple(masks or [full]), start, _copies(trained))
@@ -289,9 +301,19 @@ class IMP:
                     self._check_start(start)
             for keep in self.counts(size_of(model, names), density):
                 states = train_together(model, loaders, self.training, masks=masks, starts=starts)
-                masks = list(_largest(model, states, names, keep, self.scope, masks))
+                candidates = masks or [None] * len(states)
+                masks = [
+                    self._largest(trained, names, keep, among)
+                    for trained, among in zip(_each_trained(model, states), candidates, strict=True)
+                ]
         full = Mask.ones_like(Magnitude().scores(model, None, names))
         return masks or [full] * len(loaders)
+
+    def _largest(
+        self, trained: nn.Module, names: Sequence[str], keep: int, among: Mask | None
+    ) -> Mask:
+        scores = Magnitude().scores(trained, None, names)
+        return Mask(top_k(scores, keep, self.scope, among=among))
 
     def _start(self, model: nn.Module, loader: Any, levels: Levels) -> TrainState:
         """Train to the point of rewinding, and return it."""
@@ -311,20 +333,12 @@ class IMP:
         return start
 
 
-def _largest(
-    model: nn.Module,
-    states: Sequence[TrainState],
-    names: Sequence[str],
-    keep: int,
-    scope: Scope,
-    among: Sequence[Mask] | None = None,
-) -> Iterator[Mask]:
-    """Yield the mask of the largest weights of each trained network."""
+def _each_trained(model: nn.Module, states: Sequence[TrainState]) -> Iterator[nn.Module]:
+    """Yield one network, at the weights of one state after the other."""
     trained = copied(model)
-    for index, state in enumerate(states):
+    for state in states:
         put_(trained, state.model, "state")
-        scores = Magnitude().scores(trained, None, names)
-        yield Mask(top_k(scores, keep, scope, among=None if among is None else among[index]))
+        yield trained
 
 
 def _bar(todo: Iterable[int], total: int, progress: bool) -> "tqdm[int]":

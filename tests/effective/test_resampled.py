@@ -35,7 +35,7 @@ from mitools.training import SGD, Training
 TRAINING = Training(6, 10, SGD(0.2), seed=4)
 PRUNERS = [
     MagnitudeAfterTraining(TRAINING),
-    MagnitudeAfterTraining(TRAINING, scope="layer"),
+    MagnitudeAfterTraining(TRAINING, scope="layer", score=SNIP()),
     IMP(TRAINING, rate=0.4),
     IMP(TRAINING, rounds=2, rewind_steps=4),
 ]

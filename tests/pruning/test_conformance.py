@@ -67,6 +67,7 @@ EVERY = [
     OneShot(ProsPr(steps=2)),
     Shuffled(OneShot(SNIP())),
     MagnitudeAfterTraining(QUICK),
+    MagnitudeAfterTraining(QUICK, score=LAMP()),
     GradualMagnitude(QUICK, prunings=3),
     IMP(QUICK, rate=0.5, rewind_steps=2),
 ]

@@ -8,8 +8,8 @@ from torch import nn
 
 from mitools._validation import FileFormatError
 from mitools.data import Samples
-from mitools.models import prunable, tensors_of
-from mitools.pruning import IMP, MagnitudeAfterTraining, prune, top_k, trained
+from mitools.models import copied, prunable, tensors_of
+from mitools.pruning import IMP, LAMP, SNIP, MagnitudeAfterTraining, prune, top_k, trained
 from mitools.training import SGD, Adam, MultiStep, Training, train
 
 QUICK = Training(epochs=3, batch_size=6, optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=0.01))
@@ -166,6 +166,19 @@ def test_trained_weights_are_ranked_not_initial_ones():
         assert same(dict(ticket.mask), top_k({n: ticket.trained[n].abs() for n in names}, keep))
         weights = dict(model.named_parameters())
         assert not same(dict(ticket.mask), top_k({n: weights[n].abs() for n in names}, keep))
+
+
+def test_another_score_of_the_trained_weights_decides():
+    model, data = plain((6, 20, 3)), samples((6,))
+    names = tuple(prunable(model))
+    for score in (LAMP(), SNIP()):
+        ticket = MagnitudeAfterTraining(QUICK, score=score).run(model, data, 0.3)
+        net = copied(model)
+        net.load_state_dict(ticket.trained)
+        assert same(dict(ticket.mask), top_k(score.scores(net, data, names), ticket.mask.nonzeros))
+        assert ticket.mask != MagnitudeAfterTraining(QUICK).mask(model, data, 0.3, names)
+    with pytest.raises(TypeError, match="score must be a value"):
+        MagnitudeAfterTraining(QUICK, score=LAMP)
 
 
 def test_magnitude_after_training_keeps_trained_values():

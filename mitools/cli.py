@@ -37,6 +37,7 @@ _PRUNERS = (
     *("magnitude-after-training", "gradual-magnitude", "imp"),
 )
 _DATA = ("digits", "mnist", "fashion-mnist", "cifar10")
+_SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -146,7 +147,8 @@ def _add_setting(command: argparse.ArgumentParser) -> None:
         "--model",
         default="mlp:64-100-100-10",
         metavar="NAME",
-        help="mlp:WIDTH-…-WIDTH, lenet-300-100 or lenet-5",
+        help="mlp:WIDTH-…-WIDTH, lenet-300-100, lenet-5; vgg16, resnet20 and other depths, "
+        ":FACTOR on their channels; vit, :WIDTH of its tokens",
     )
     command.add_argument("--seed", type=int, default=0, help="of the initial weights (0)")
     command.add_argument(
@@ -291,9 +293,13 @@ def _check_folder(option: str, path: Path) -> None:
 
 def _samples(options: argparse.Namespace, *, train: bool) -> "Samples":
     from mitools import data
+    from mitools.models import reads_images
 
     if options.data == "digits":
         samples = data.digits(train=train)
+        if reads_images(options.model):
+            images = samples.inputs.unflatten(1, _SHAPES["digits"])
+            samples = dataclasses.replace(samples, inputs=images)
     else:
         read = {"mnist": data.mnist, "fashion-mnist": data.fashion_mnist, "cifar10": data.cifar10}
         samples = read[options.data](options.root, train=train)
@@ -304,28 +310,10 @@ def _samples(options: argparse.Namespace, *, train: bool) -> "Samples":
 
 
 def _model(options: argparse.Namespace) -> "nn.Module":
-    from mitools import models
+    from mitools.models import named
 
-    name = options.model
-    if name.startswith("mlp:"):
-        try:
-            widths = [int(width) for width in name.removeprefix("mlp:").split("-")]
-        except ValueError:
-            raise ValueError(
-                f"--model mlp must be followed by widths, as in mlp:64-100-10; got {name!r}."
-            ) from None
-        model = models.mlp(widths, seed=options.seed)
-    elif name == "lenet-300-100":
-        inputs = 3072 if options.data == "cifar10" else 64 if options.data == "digits" else 784
-        model = models.lenet_300_100(inputs, seed=options.seed)
-    elif name == "lenet-5":
-        channels, size = (3, 32) if options.data == "cifar10" else (1, 28)
-        model = models.lenet5(channels, size=size, seed=options.seed)
-    else:
-        raise ValueError(
-            f"--model must be mlp:WIDTHS, lenet-300-100 or lenet-5; got {name!r}. "
-            "Other networks: from mitools import peff."
-        )
+    name, shape = options.model, _SHAPES.get(options.data, (1, 28, 28))
+    model = named(name, shape, seed=options.seed)
     if options.weights is not None:
         try:
             model.load_state_dict(_weights(options.weights))

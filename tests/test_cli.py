@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 from mitools import cli
 from mitools.experiments import Demo
+from mitools.models import fingerprint, named
 from mitools.pruning import Mask
 from mitools.results import EffectiveParameters
 from mitools.training import SGD, Training
@@ -56,6 +57,17 @@ def test_resample_and_heldout(mask, capsys):
     assert "p_eff" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("model", ["lenet-5", "vgg11:0.04", "resnet8:0.2", "vit:8"])
+def test_networks_for_images_read_digits_as_images(model, tmp_path, capsys):
+    path = tmp_path / "mask.safetensors"
+    rest = ["--pruner", "random-erk", "--density", "0.2", "--out", str(path), "--quiet"]
+    assert cli.main(["prune", "--model", model, *rest]) == 0
+    mask, network = Mask.load(path), named(model, (1, 8, 8))
+    mask.check_fits(network)
+    assert mask.fingerprint == fingerprint(network)
+    assert "(20.00%)" in capsys.readouterr().out or mask.size < 5_000
+
+
 def test_weights_go_through_a_file(tmp_path, capsys):
     weights, out = tmp_path / "w0.safetensors", tmp_path / "mask.safetensors"
     arguments = ["--pruner", "random", "--density", "0.5", "--out", str(out)]
@@ -88,8 +100,11 @@ def test_demo_writes_table_and_figure(tmp_path, capsys, monkeypatch):
     "arguments, message",
     [
         (["peff", "--mask", "absent.safetensors"], "absent.safetensors"),
-        (["peff", "--model", "mlp:x", "--mask", "m"], "--model mlp must be followed by widths"),
-        (["peff", "--model", "resnet", "--mask", "m"], "--model must be"),
+        (["peff", "--model", "mlp:x", "--mask", "m"], "model mlp must be followed by widths"),
+        (["peff", "--model", "resnet", "--mask", "m"], "model must be one of"),
+        (["peff", "--model", "resnet21", "--mask", "m"], "depth must be 18, 34, 50, or 6 n + 2"),
+        (["peff", "--model", "vgg16:big", "--mask", "m"], "a number after the colon"),
+        (["peff", "--model", "vit:6", "--mask", "m"], "heads must divide width"),
         (["peff", "--weights", "absent", "--mask", "m"], "absent"),
         (["prune", "--pruner", "snip", "--density", "1.5"], "density must be"),
         (["prune", "--pruner", "snip", "--density", ".1", "--flips", "2"], "rate must be"),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mitools._typing import FloatArray
 from mitools.pruning.scoring import canonical, state_of_model, undisturbed
@@ -149,7 +150,8 @@ class Tangents:
             return jvp(outputs, (self.weights,), (parts,))[1].detach()
 
     def _outputs(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        found: Any = functional_call(self._model, {**self._rest, **weights}, (inputs,))
+        with sdpa_kernel(SDPBackend.MATH):  # the others know neither jvp nor vmap
+            found: Any = functional_call(self._model, {**self._rest, **weights}, (inputs,))
         return found.reshape(len(inputs), -1)
 
     def _parts(self, direction: FloatArray) -> dict[str, Tensor]:

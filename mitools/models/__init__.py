@@ -8,6 +8,7 @@ from mitools.models.identity import (
     fingerprint,
     tensors_of,
 )
+from mitools.models.named import named, reads_images
 from mitools.models.networks import lenet5, lenet_300_100, mlp
 from mitools.models.parameters import Prunable, prunable
 from mitools.models.randomness import (
@@ -33,7 +34,9 @@ __all__ = [
     "lenet_300_100",
     "load_tensors",
     "mlp",
+    "named",
     "prunable",
+    "reads_images",
     "reinitialized",
     "resnet",
     "save_tensors",

@@ -1,0 +1,303 @@
+"""MIPP in closed form: all of it is linear algebra with the moments of one pass."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mitools._validation import checked_choice, checked_share
+from mitools.mipp.engines import Elimination, Layer, Reads, Relation, Step
+from mitools.mipp.precision import Precisions
+from mitools.mipp.wilks import wilks_p
+from mitools.pruning.scoring import reproducibly
+
+_MILD, _STRONG = -6.0, 12.0  # log10 of the noise
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Linear algebra: exact for Gaussian channels, and for what linear weights can use of any.
+
+    The next layer's pre-activations T = W A + b are linear in this layer's channels A, so that all
+    is in the covariance G of A. As they are a function of A, information is infinite without noise:
+    T is taken with independent noise of variance ``noise`` times its own. With P = G^-1 and
+    Q = P + W' N^-1 W, the inverse covariances of A alone and given T, a channel g tells::
+
+        phi(g) = I(A_g; T | A_S without g) = 1/2 log det Q[g, g] - 1/2 log det P[g, g]
+
+    which is 1/2 log(1 + b' R^-1 b / P[g, g]) for one variable with coefficients b and residuals R.
+    Leaving it out is a Schur complement in both matrices.
+
+    Parameters
+    ----------
+    noise : float, > 0
+        Variance of the noise in units of each target's variance: the finer, the more stays.
+    confidence : float
+        A channel stays if its phi is above 0 with this confidence, by Wilks' lambda (an F test),
+        each test by itself.
+    order : {"backward", "terc"}
+        "backward" always drops the channel that tells least given all others left, until that is
+        significant. "terc" visits each once, the least informative by itself first, and drops it if
+        what it adds is not significant [1]_.
+    ridge : float, >= 0
+        Added to the variance of each variable of A, in units of it: what is known of it exactly
+        from others, to that accuracy, counts as a copy.
+
+    References
+    ----------
+    .. [1] Westphal, Hailes, Musolesi, arXiv 2401.11512 and 2411.00147. The closed form is ours.
+    """
+
+    noise: float = 0.1
+    confidence: float = 0.95
+    order: Literal["backward", "terc"] = "backward"
+    ridge: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.noise < math.inf:
+            raise ValueError(
+                f"noise must be positive and finite; got {self.noise!r}. Without noise a layer "
+                "tells infinitely much of the next; 0.1 is a tenth of each target's variance."
+            )
+        checked_share("confidence", self.confidence)
+        checked_choice("order", self.order, ("backward", "terc"))
+        if not 0.0 <= self.ridge < math.inf:
+            raise ValueError(
+                f"ridge must be finite and not negative; got {self.ridge!r}. 1e-6 is usual."
+            )
+
+    @property
+    def reads(self) -> Reads:
+        """Moments."""
+        return "moments"
+
+    def at(self, strength: float) -> "Gaussian":
+        """Return the same engine with noise from 1e-6 (strength 0) to 1e12 (1)."""
+        return replace(self, noise=10.0 ** (_MILD + (_STRONG - _MILD) * strength))
+
+    def eliminate(
+        self, layer: Layer, *, least: int = 1, width: int | None = None, progress: bool = False
+    ) -> Elimination:
+        """Drop channels; see `mitools.mipp.Engine`.
+
+        Raises
+        ------
+        ValueError
+            If there are too few rows for a test, a covariance is singular, or a width is asked for
+            in TERC's order.
+        """
+        if width is not None and self.order == "terc":
+            raise ValueError(
+                f"widths must be left to the test in TERC's order, which visits channels once; got "
+                f"{width} for {layer.name!r}. Use order='backward'."
+            )
+        with reproducibly():
+            search = _Search(layer, self)
+            if self.order == "terc":
+                search.visit(least)
+            else:
+                search.descend(least if width is None else width, forced=width is not None)
+            return search.answer()
+
+
+class _Search:
+    """Which channels are left, and what was found on the way."""
+
+    def __init__(self, layer: Layer, engine: Gaussian) -> None:
+        self._engine, self._size = engine, layer.size
+        self._states = [_State(relation, engine) for relation in layer.relations]
+        self._left = torch.ones(layer.size, dtype=torch.bool)
+        self._steps: list[Step] = []
+        self._last: dict[int, Step] = {}
+        self._before = sum(state.information for state in self._states)
+
+    def descend(self, least: int, forced: bool) -> None:
+        """Drop the channel that tells least, again and again."""
+        while int(self._left.sum()) > least:
+            phi = torch.where(self._left, self._phi(), math.inf)
+            channel = int(phi.argmin())
+            p_value = None if forced else self._p_value(channel)
+            if p_value is not None and p_value <= 1.0 - self._engine.confidence:
+                return
+            self._drop(channel, p_value)
+
+    def visit(self, least: int) -> None:
+        """Visit each channel once, the least informative by itself first."""
+        alone = sum(state.alone for state in self._states)
+        assert isinstance(alone, Tensor)
+        for channel in torch.sort(alone, stable=True).indices.tolist():
+            p_value = self._p_value(channel)
+            if p_value > 1.0 - self._engine.confidence and int(self._left.sum()) > least:
+                self._drop(channel, p_value)
+
+    def answer(self) -> Elimination:
+        """Return what was found, with what those that stay tell at the end."""
+        phi, stay = self._phi(), self._left.nonzero().flatten()
+        ranked = stay[torch.sort(phi[stay], stable=True).indices].tolist()
+        ends = []
+        for channel in ranked:
+            ends.append(Step(channel, float(phi[channel]), self._tested(channel), True, len(stay)))
+        after = sum(state.information for state in self._states)
+        drift = max(state.drift for state in self._states)
+        return Elimination(self._left, (*self._steps, *ends), self._before, after, drift)
+
+    def _drop(self, channel: int, p_value: float | None) -> None:
+        phi = float(self._phi()[channel])
+        self._left[channel] = False
+        for state in self._states:
+            state.drop(channel, self._left)
+        self._steps.append(Step(channel, phi, p_value, False, int(self._left.sum())))
+
+    def _phi(self) -> Tensor:
+        return torch.stack([state.phi for state in self._states]).sum(0)
+
+    def _p_value(self, channel: int) -> float:
+        """Return the smallest p-value of all consumers, times their number."""
+        found = [state.p_value(channel) for state in self._states]
+        return min(1.0, len(found) * min(found))
+
+    def _tested(self, channel: int) -> float | None:
+        try:
+            return self._p_value(channel)
+        except ValueError:  # forced to a width, which asks for no test
+            return None
+
+
+class _State:
+    """What one consumer's target is told by the channels left."""
+
+    def __init__(self, relation: Relation, engine: Gaussian) -> None:
+        scaled = _Scaled(relation, engine)
+        self._scaled, self._count = scaled, relation.count
+        self._walk = Precisions(scaled.precisions(), relation.variables)
+        self._sizes = [len(each) for each in relation.variables]
+        self.alone = scaled.alone(relation.variables)
+        self.drift = 0.0
+        self._renewed = self._variables
+        self._worn_at = self._variables
+        self.phi = self._phi()
+
+    @property
+    def information(self) -> float:
+        """I(A_S; T) in nats."""
+        return self._scaled.information(self._walk.left)
+
+    def p_value(self, channel: int) -> float:
+        """Return that of a channel's phi."""
+        own = self._sizes[channel]
+        others, targets = self._variables - own, self._scaled.targets
+        return wilks_p(float(self.phi[channel]), own, targets, others, self._count)
+
+    def drop(self, channel: int, left: Tensor) -> None:
+        """Take a channel out."""
+        self._walk.drop(channel)
+        if self._due(left):
+            before = self._phi()
+            self._walk.replace(self._scaled.precisions(self._walk.left))
+            self._renewed = self._variables
+            self.phi = self._phi()
+            gap = (self.phi - before)[left].abs()
+            self.drift = max(self.drift, float(gap.max()) if len(gap) else 0.0)
+        else:
+            self.phi = self._phi()
+
+    def _due(self, left: Tensor) -> bool:
+        """Whether to compute anew: half are gone, or much rounding since a while ago."""
+        now = self._variables
+        if now <= self._renewed // 2:
+            return True
+        return now < self._renewed - self._renewed // 32 and self._walk.worn(left)
+
+    @property
+    def _variables(self) -> int:
+        return int(self._walk.left.sum())
+
+    def _phi(self) -> Tensor:
+        return self._walk.phi.cpu()
+
+
+class _Scaled:
+    """A relation's covariances in units of each variable's own, with ridge and noise."""
+
+    def __init__(self, relation: Relation, engine: Gaussian) -> None:
+        assert relation.covariance is not None
+        covariance = relation.covariance
+        scale = covariance.diagonal().clamp(min=0.0).sqrt()
+        inverse = torch.where(scale > 0.0, 1.0 / scale, 0.0)  # a dead variable stays 0
+        self.gram = covariance * inverse[:, None] * inverse
+        self.gram.diagonal().add_(engine.ridge)
+        self.noise, self._weight = engine.noise, None
+        if relation.weight is not None:
+            weight = (relation.weight * scale).T
+            cross = self.gram @ weight
+            spread = weight.T @ cross
+        else:
+            assert relation.cross is not None and relation.spread is not None
+            weight, cross, spread = None, relation.cross * inverse[:, None], relation.spread
+        sizes = spread.diagonal().clamp(min=0.0).sqrt()
+        live = sizes > 0.0
+        self.cross = cross[:, live] / sizes[live]
+        self.spread = spread[live][:, live] / sizes[live, None] / sizes[live]
+        self.spread.diagonal().add_(self.noise)
+        if weight is not None:
+            self._weight = weight[:, live] / sizes[live]
+
+    @property
+    def targets(self) -> int:
+        """Targets that vary."""
+        return self.spread.shape[0]
+
+    def precisions(self, left: Tensor | None = None) -> Tensor:
+        """Return P and Q, of all variables or of those left."""
+        whole = left is None or bool(left.all())
+        gram, cross = (
+            (self.gram, self.cross) if whole else (self.gram[left][:, left], self.cross[left])
+        )
+        p = torch.cholesky_inverse(_factor(gram))
+        if whole and self._weight is not None:
+            half = self._weight / math.sqrt(self.noise)
+        else:
+            b = p @ cross
+            residual = self.spread - cross.T @ b
+            half = torch.linalg.solve_triangular(
+                _factor((residual + residual.T) / 2), b.T, upper=False
+            ).T
+        return torch.stack([p, torch.addmm(p, half, half.T)])
+
+    def information(self, left: Tensor) -> float:
+        """Return I(A_S; T + noise) in nats."""
+        if not self.targets:
+            return 0.0
+        shadow = torch.linalg.solve_triangular(
+            _factor(self.gram[left][:, left]), self.cross[left], upper=False
+        )
+        residual = self.spread - shadow.T @ shadow
+        return _log_det(self.spread) / 2 - _log_det(residual) / 2
+
+    def alone(self, variables: Sequence[Sequence[int]]) -> Tensor:
+        """Return I(A_g; T + noise) of each channel by itself, in nats."""
+        shadow = torch.linalg.solve_triangular(_factor(self.spread), self.cross.T, upper=False)
+        found = []
+        for own in variables:
+            at = torch.tensor(own, dtype=torch.int64, device=self.gram.device)
+            block, seen = self.gram[at][:, at], shadow[:, at]
+            found.append((_log_det(block) - _log_det(block - seen.T @ seen)) / 2)
+        return torch.tensor(found, dtype=torch.float64)
+
+
+def _factor(matrix: Tensor) -> Tensor:
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if int(failed):
+        raise ValueError(
+            f"ridge must be large enough for activations that are functions of one another; "
+            f"{matrix.shape[0]:,} of them have a singular covariance. Try ridge=1e-6, or more "
+            "samples."
+        )
+    return factor
+
+
+def _log_det(matrix: Tensor) -> float:
+    return float(torch.linalg.slogdet(matrix).logabsdet)

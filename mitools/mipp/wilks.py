@@ -1,0 +1,47 @@
+"""Is what a channel tells more than chance? Wilks' lambda."""
+
+import math
+
+from scipy.stats import f as f_law
+
+
+def wilks_p(phi: float, variables: int, targets: int, others: int, count: int) -> float:
+    """Return the p-value of phi, were all coefficients of some variables zero.
+
+    exp(-2 phi) is Wilks' lambda; its law is exact for one or two variables or targets, and Rao's
+    approximation otherwise.
+
+    Parameters
+    ----------
+    phi : float
+        In nats.
+    variables, targets, others : int
+        How many coefficients are tested: of so many variables for so many targets, beside so many
+        other variables.
+    count : int
+        Rows.
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows for any test.
+
+    References
+    ----------
+    Rao, *Linear statistical inference and its applications*, 2nd edition (1973), 8c.5.
+    """
+    g, t = variables, targets
+    if not g or not t:
+        return 1.0
+    error = count - 1 - others - g
+    rest = g * g + t * t - 5
+    root = math.sqrt((g * g * t * t - 4) / rest) if rest > 0 else 1.0
+    freedom = (error - (t - g + 1) / 2) * root - g * t / 2 + 1
+    if error < t or freedom <= 0:
+        raise ValueError(
+            f"loader must give more rows than variables and targets together for a test; got "
+            f"{count:,} rows of {others + g:,} variables and {t:,} targets. Use more samples or "
+            "places, reduce='mean', or widths=..., which needs no test."
+        )
+    ratio = math.expm1(2.0 * max(phi, 0.0) / root) * freedom / (g * t)
+    return float(f_law.sf(ratio, g * t, freedom))

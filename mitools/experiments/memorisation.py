@@ -10,6 +10,7 @@ from mitools.data import gaussian
 from mitools.data.seeds import derived_seed
 from mitools.effective import memorised
 from mitools.experiments.averages import averaged
+from mitools.experiments.reseeding import reseeded
 from mitools.models import mlp
 from mitools.pruning import Pruner, prune
 from mitools.training import Adam, Training, train
@@ -33,7 +34,8 @@ def memorisation_capacity(
     Parameters
     ----------
     pruners : mapping of str to Pruner
-        By the names they get in the table.
+        By the names they get in the table. The number of the repetition is added to every field
+        ``seed`` inside, and inside the training: random masks differ between repetitions.
     densities : sequence of float
         Shares of the weights kept.
     seeds : int, at least 2
@@ -84,6 +86,6 @@ def _row(
 ) -> dict[str, Any]:
     samples = gaussian(points, dimension, 2, seed=derived_seed(seed, "memorisation data"))
     model = mlp((dimension, *hidden, 2), seed=derived_seed(seed, "memorisation weights"))
-    mask = prune(model, samples, pruner, density=density)
-    train(model, samples, training, mask=mask)
+    mask = prune(model, samples, reseeded(pruner, seed), density=density)
+    train(model, samples, reseeded(training, seed), mask=mask)
     return {"pruner": name, "density": density, "memorised": memorised(model, samples)}

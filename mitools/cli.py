@@ -34,7 +34,7 @@ Figures are in nats (1 nat = 1.4427 bits). In Python: from mitools import peff, 
 _PRUNERS = (
     *("random", "random-layerwise", "random-erk", "magnitude", "lamp", "snip", "snip-shuffled"),
     *("iter-snip", "force", "grasp", "iter-grasp", "prospr", "synflow"),
-    *("magnitude-after-training", "gradual-magnitude", "imp"),
+    *("magnitude-after-training", "gradual-magnitude", "imp", "autosparse"),
 )
 _DATA = ("digits", "mnist", "fashion-mnist", "cifar10")
 _SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32)}

@@ -5,6 +5,7 @@ A pruner is a score, a selection and a repetition, in a frozen value: ``OneShot(
 """
 
 from mitools.pruning.allocation import ERK, Allocation, Floor
+from mitools.pruning.autosparse import AutoSparse, Predictor
 from mitools.pruning.force import FORCE
 from mitools.pruning.gradual import GradualMagnitude
 from mitools.pruning.grasp import GraSP, SquaredGradient
@@ -14,6 +15,7 @@ from mitools.pruning.mask import Mask
 from mitools.pruning.prospr import ProsPr
 from mitools.pruning.pruners import Iterative, OneShot, Pruner, Score, prune
 from mitools.pruning.random import Random
+from mitools.pruning.reporting import MaskReport, report
 from mitools.pruning.selection import Scores, top_k
 from mitools.pruning.shuffled import Shuffled, shuffled
 from mitools.pruning.snip import SNIP
@@ -37,6 +39,7 @@ PRUNERS: dict[str, Pruner] = {
     "magnitude-after-training": MagnitudeAfterTraining(),
     "gradual-magnitude": GradualMagnitude(),
     "imp": IMP(),
+    "autosparse": AutoSparse(),
 }
 """Names for the command line. The library itself never looks a pruner up."""
 
@@ -48,6 +51,7 @@ __all__ = [
     "PRUNERS",
     "SNIP",
     "Allocation",
+    "AutoSparse",
     "Floor",
     "GraSP",
     "GradualMagnitude",
@@ -55,7 +59,9 @@ __all__ = [
     "Magnitude",
     "MagnitudeAfterTraining",
     "Mask",
+    "MaskReport",
     "OneShot",
+    "Predictor",
     "ProsPr",
     "Pruner",
     "Random",
@@ -66,6 +72,7 @@ __all__ = [
     "SynFlow",
     "Ticket",
     "prune",
+    "report",
     "shuffled",
     "top_k",
 ]

@@ -19,6 +19,7 @@ from mitools.pruning import (
     IMP,
     LAMP,
     SNIP,
+    AutoSparse,
     Floor,
     GradualMagnitude,
     GraSP,
@@ -70,6 +71,7 @@ EVERY = [
     MagnitudeAfterTraining(QUICK, score=LAMP()),
     GradualMagnitude(QUICK, prunings=3),
     IMP(QUICK, rate=0.5, rewind_steps=2),
+    AutoSparse(Training(epochs=1, batch_size=12), rounds=2, lowest=0.1, epochs=1),
 ]
 
 

@@ -45,7 +45,7 @@ def on_path(
         paths are unknown, such as a recurrent layer, or its output does not depend on its input.
     """
     found = fit(tensors, model)
-    args, kwargs = _arguments(example_input)
+    args, kwargs = arguments_of(example_input)
     with torch.inference_mode(False), torch.enable_grad(), untouched(model):
         leaves = {name: _leaf(tensors[name], place) for name, place in found.items()}
         total = _run(model, _stand_ins(model, found, leaves), args, kwargs)
@@ -70,7 +70,7 @@ def _run(
         args, kwargs = _ones(args, source), _ones(kwargs, source)
         with Flow(stand_ins, source):
             output = model(*args, **kwargs)
-        outputs = [t for t in _outputs(output) if t.requires_grad]
+        outputs = [t for t in outputs_of(output) if t.requires_grad]
         if not outputs:
             raise RuntimeError("no floating-point output depends on the input")
         return torch.stack([t.sum() for t in outputs]).sum()
@@ -83,7 +83,8 @@ def _run(
         ) from error
 
 
-def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arguments_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return positional and keyword arguments of an example: a tensor, a tuple or a dict."""
     if isinstance(example, Mapping):
         return (), dict(example)
     return (tuple(example), {}) if isinstance(example, (tuple, list)) else ((example,), {})
@@ -120,7 +121,8 @@ def _stand_ins(
     return pairs
 
 
-def _outputs(value: Any) -> Iterator[Tensor]:
+def outputs_of(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in what a network returned."""
     if isinstance(value, (Tensor, dict, list, tuple)):
         yield from tensors_in(value)
     elif hasattr(value, "__dict__"):

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from mitools._typing import FloatArray, IntArray
 from mitools._validation import UnreliableEstimate
 from mitools.methods import KSG, Gaussian, PlugIn, Predictive
 from mitools.methods.questions import MutualInformation
-from mitools.selection import OwnTest, Shuffled, terc
+from mitools.selection import OwnTest, Shuffled, mrmr, terc
 from mitools.uncertainty import permutation_test
 
 
@@ -46,6 +47,16 @@ def _fits(task: Task, most: int, kinds: Sequence[Kind]) -> bool:
     )
 
 
+def _takes_its_kind(self: Any, task: Task) -> bool:
+    """Return whether the method suits the features, and there are not too many."""
+    return _fits(task, self.most, (self.kind,))
+
+
+def _takes_either_kind(self: Any, task: Task) -> bool:
+    """Return whether there are not too many features."""
+    return _fits(task, self.most, ("discrete", "continuous"))
+
+
 # By mutual information ---------------------------------------------------------------------------
 
 
@@ -55,7 +66,7 @@ class Univariate:
 
     Parameters
     ----------
-    label : str
+    name : str
         Its name on the leaderboard.
     method : MutualInformation
         How one feature is compared with the target.
@@ -69,7 +80,7 @@ class Univariate:
         Probability of any false discovery.
     """
 
-    label: str
+    name: str
     method: MutualInformation
     kind: Kind
     most: int
@@ -77,14 +88,7 @@ class Univariate:
     alpha: float = 0.05
     package: str = "mitools"
 
-    @property
-    def name(self) -> str:
-        """Its name on the leaderboard."""
-        return self.label
-
-    def takes(self, task: Task) -> bool:
-        """Return whether the method suits the features, and there are not too many."""
-        return _fits(task, self.most, (self.kind,))
+    takes = _takes_its_kind
 
     def answer(self, task: Any, data: tuple[FloatArray, FloatArray], seed: int) -> Answer:
         """Return what the features that pass tell together."""
@@ -102,7 +106,11 @@ class Univariate:
 
 
 def holm(p_values: Sequence[float], alpha: float) -> list[int]:
-    """Return the hypotheses that Holm's step-down procedure rejects, most significant first."""
+    """Return the hypotheses that Holm's step-down procedure rejects, most significant first.
+
+    Apart from `mitools.selection.terc`, whose p-values change with what is dropped: this is its
+    twin in the tests, where they do not.
+    """
     order = np.argsort(p_values, kind="stable").tolist()
     for i, hypothesis in enumerate(order):
         if p_values[hypothesis] > alpha / (len(order) - i):
@@ -120,7 +128,7 @@ class LeastRedundant:
 
     Parameters
     ----------
-    label, method, kind, most, fast
+    name, method, kind, most, fast
         As for `Univariate`.
     shuffles : int
         A relevant feature by chance alone has probability 1 / (shuffles + 1).
@@ -130,7 +138,7 @@ class LeastRedundant:
     .. [1] Peng, Long and Ding, IEEE Trans. Pattern Anal. Mach. Intell. 27, 1226 (2005).
     """
 
-    label: str
+    name: str
     method: MutualInformation
     kind: Kind
     most: int
@@ -138,14 +146,7 @@ class LeastRedundant:
     shuffles: int = 19
     package: str = "mitools"
 
-    @property
-    def name(self) -> str:
-        """Its name on the leaderboard."""
-        return self.label
-
-    def takes(self, task: Task) -> bool:
-        """Return whether the method suits the features, and there are not too many."""
-        return _fits(task, self.most, (self.kind,))
+    takes = _takes_its_kind
 
     def answer(self, task: Any, data: tuple[FloatArray, FloatArray], seed: int) -> Answer:
         """Return what the chosen features tell together."""
@@ -158,18 +159,15 @@ class LeastRedundant:
 
         relevance = about(targets)
         chance = max(about(rng.permutation(targets)).max() for _ in range(self.shuffles))
-        open_ = relevance > chance
-        chosen: list[int] = []
-        redundancy = np.zeros(len(columns))
-        while open_.any():
-            score = np.where(open_, relevance - redundancy / max(len(chosen), 1), -np.inf)
-            best = int(score.argmax())
-            if score[best] <= 1e-9:  # a copy's gain is 0, up to rounding
-                break
-            chosen.append(best)
-            open_[best] = False
-            redundancy += about(columns[best])
-        return scored(task, chosen)
+        relevant = np.flatnonzero(relevance > chance)
+        if not len(relevant):
+            return scored(task, [])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnreliableEstimate)
+            found = mrmr(features[:, relevant], targets, self.method, count=len(relevant))
+        # Its order does not depend on when it stops; a copy's gain is 0, up to rounding.
+        gaining = takewhile(lambda step: step.phi > 1e-9, found.steps)
+        return scored(task, relevant[[step.index for step in gaining]])
 
 
 @dataclass(frozen=True)
@@ -178,7 +176,7 @@ class Conditional:
 
     Parameters
     ----------
-    label, method, kind, most, fast
+    name, method, kind, most, fast
         As for `Univariate`.
     shuffled : bool
         Whether what a feature adds is compared with shuffles; the method's own test, otherwise.
@@ -190,7 +188,7 @@ class Conditional:
     .. [1] Westphal, Hailes, Musolesi, arXiv 2401.11512.
     """
 
-    label: str
+    name: str
     method: MutualInformation
     kind: Kind
     most: int
@@ -199,14 +197,7 @@ class Conditional:
     confidence: float = 0.95
     package: str = "mitools"
 
-    @property
-    def name(self) -> str:
-        """Its name on the leaderboard."""
-        return self.label
-
-    def takes(self, task: Task) -> bool:
-        """Return whether the method suits the features, and there are not too many."""
-        return _fits(task, self.most, (self.kind,))
+    takes = _takes_its_kind
 
     def answer(self, task: Any, data: tuple[FloatArray, FloatArray], seed: int) -> Answer:
         """Return what the chosen features tell together."""
@@ -248,9 +239,7 @@ class Sequential:
         """Its name on the leaderboard."""
         return f"sequential-{self.direction}"
 
-    def takes(self, task: Task) -> bool:
-        """Return whether there are not too many features."""
-        return _fits(task, self.most, ("discrete", "continuous"))
+    takes = _takes_either_kind
 
     def answer(self, task: Any, data: tuple[FloatArray, FloatArray], seed: int) -> Answer:
         """Return what the chosen features tell together."""
@@ -283,9 +272,7 @@ class Recursive:
     package: str = "scikit-learn"
     name: str = "recursive-tree"
 
-    def takes(self, task: Task) -> bool:
-        """Return whether there are not too many features."""
-        return _fits(task, self.most, ("discrete", "continuous"))
+    takes = _takes_either_kind
 
     def answer(self, task: Any, data: tuple[FloatArray, FloatArray], seed: int) -> Answer:
         """Return what the chosen features tell together."""
@@ -318,9 +305,7 @@ class Sparse:
     package: str = "scikit-learn"
     name: str = "sparse-linear"
 
-    def takes(self, task: Task) -> bool:
-        """Return whether there are not too many features."""
-        return _fits(task, self.most, ("discrete", "continuous"))
+    takes = _takes_either_kind
 
     def answer(self, task: Any, data: tuple[FloatArray, FloatArray], seed: int) -> Answer:
         """Return what the chosen features tell together."""

@@ -1,14 +1,22 @@
 """Experiments that put the pieces together: plain values in, tables out."""
 
 from mitools.experiments.demo import Demo, Row, demo
+from mitools.experiments.jobs import ImageSet, Job, run
 from mitools.experiments.memorisation import memorisation_capacity
 from mitools.experiments.noise_correlation import noise_correlation, student_teacher
+from mitools.experiments.sweep import grid, summary, sweep
 
 __all__ = [
     "Demo",
+    "ImageSet",
+    "Job",
     "Row",
     "demo",
+    "grid",
     "memorisation_capacity",
     "noise_correlation",
+    "run",
     "student_teacher",
+    "summary",
+    "sweep",
 ]

@@ -1,0 +1,394 @@
+"""One job of a sweep, as a value: make a network, prune it, train what is left, look at it."""
+
+import dataclasses
+import hashlib
+import math
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import nn
+
+from mitools import data as sets
+from mitools._validation import checked_choice, checked_count
+from mitools.data import Samples, SymmetricFlips
+from mitools.data.seeds import derived_seed
+from mitools.effective import peff
+from mitools.models import copied, fingerprint, named, prunable, reads_images
+from mitools.pruning import PRUNERS, Mask, Pruner, Ticket, prune
+from mitools.pruning.pruners import check_pruner
+from mitools.pruning.selection import check_density
+from mitools.training import Evaluation, Training, TrainState, evaluate, train
+from mitools.training.loop import on_threads
+from mitools.training.state import put_
+
+IMAGE_SETS = ("digits", "mnist", "fashion-mnist", "cifar10")
+_TRACED = 1 << 24  # weights up to which paths are traced: above, tracing needs too much memory
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+RESULTS = (
+    *("size", "kept", "density_reached", "on_path"),
+    *("accuracy_before", "accuracy", "loss", "train_accuracy"),
+    *("mi_lower_limit", "mi_upper_limit", "p_eff_low", "p_eff_high", "mi_quantity"),
+    *("seconds_pruning", "seconds"),
+)
+"""What `run` answers, by name; see there."""
+
+
+class DataSource(Protocol):
+    """Data of a job: a frozen value that loads them."""
+
+    def load(self, root: str | Path) -> tuple[Samples, Samples]:
+        """Return what to prune and train on, and what to test on."""
+        ...
+
+
+class Architecture(Protocol):
+    """Network of a job: a frozen value that builds it."""
+
+    def build(self, samples: Samples, seed: int) -> nn.Module:
+        """Return the network for such samples, at initial weights that follow from the seed."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One of the image sets that mitools reads, or a part of it, with labels right or wrong.
+
+    Parameters
+    ----------
+    name : "digits", "mnist", "fashion-mnist" or "cifar10"
+        Which.
+    images : int or None
+        Take so many training images, at random; None: all. All test images are always used.
+    flips : float in [0, 1]
+        Share of the training labels replaced by a wrong one. Test labels stay right.
+    seed : int, >= 0
+        Of the part and of the flips.
+    """
+
+    name: str
+    images: int | None = None
+    flips: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checked_choice("data", self.name, IMAGE_SETS)
+        if self.images is not None:
+            checked_count("images", self.images)
+        checked_count("seed", self.seed, 0)
+        SymmetricFlips(self.flips)  # says what is wrong with it
+
+    def load(self, root: str | Path) -> tuple[Samples, Samples]:
+        """Return training and test samples; root is the folder of those that are files."""
+        fit, held_out = _read(self.name, str(root))
+        if self.images is not None:
+            fit, *_ = fit.split(self.images, seed=derived_seed(self.seed, "images"))
+        if self.flips:
+            fit = SymmetricFlips(self.flips).apply(fit, derived_seed(self.seed, "flips"))
+        return fit, held_out
+
+
+@lru_cache(maxsize=2)
+def _read(name: str, root: str) -> tuple[Samples, Samples]:
+    if name == "digits":
+        return sets.digits(train=True), sets.digits(train=False)
+    read = {"mnist": sets.mnist, "fashion-mnist": sets.fashion_mnist, "cifar10": sets.cifar10}[name]
+    return read(root, train=True), read(root, train=False)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network pruned once: a value, whose repr says all that its results depend on.
+
+    Parameters
+    ----------
+    model : str or Architecture
+        A name that `mitools.models.named` knows, such as ``"mlp:64-100-10"``; or any frozen value
+        with ``build(samples, seed)``.
+    data : str or DataSource
+        A name for `ImageSet`, or an `ImageSet`; or any frozen value with ``load(root)``.
+    pruner : Pruner or None
+        None leaves the network dense; density is then 1.
+    density : float in [0, 1]
+        The share of the prunable weights that stays.
+    seed : int, >= 0
+        Of the initial weights. It is also added to every field ``seed`` inside data, pruner and
+        training: jobs that differ in it are independent repetitions, and jobs that share it start
+        from the same weights and data.
+    training : Training or None
+        Of the pruned network; None: it is not trained.
+    start : "ticket" or "init"
+        Where that training begins. "ticket": where the pruner says, the rewinding point of `IMP`,
+        the trained weights of `MagnitudeAfterTraining`. "init": the initial weights for all.
+    peff : bool or tuple of methods
+        Whether to bound the effective parameters; True: with the methods that `mitools.peff` takes
+        by itself; a tuple: with these.
+    label : str
+        What tables call the pruner. It takes no part in what the job is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field is none of these; or its repr does not say what it is.
+
+    Examples
+    --------
+    >>> from mitools.pruning import SNIP, OneShot
+    >>> job = Job("mlp:64-20-10", "digits", OneShot(SNIP()), density=0.1)
+    >>> job.label, job.key
+    ('snip', 'd14a7d3e')
+    """
+
+    model: str | Architecture
+    data: str | DataSource
+    pruner: Pruner | None
+    density: float = 1.0
+    seed: int = 0
+    training: Training | None = Training()
+    start: Literal["ticket", "init"] = "ticket"
+    peff: bool | tuple[Any, ...] = False
+    label: str = field(default="", repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.data, str):
+            _put(self, "data", ImageSet(self.data))
+        self._check_values()
+        _put(self, "density", float(self.density))
+        if not self.label:
+            _put(self, "label", _name_of(self.pruner))
+        if _ADDRESS.search(repr(self)):
+            raise TypeError(
+                "job must hold values whose repr says what they are, since it is known by it; got "
+                f"{_ADDRESS.search(repr(self))}. Use frozen dataclasses, without functions in them."
+            )
+
+    def _check_values(self) -> None:
+        if not isinstance(self.model, str) and not callable(getattr(self.model, "build", None)):
+            raise TypeError(
+                "model must be a name or a value with build(samples, seed); got "
+                f"{self.model!r}. A name is such as 'mlp:64-100-10'."
+            )
+        if not callable(getattr(self.data, "load", None)):
+            raise TypeError(
+                f"data must be a name or a value with load(root); got {self.data!r}. "
+                f"Names are {', '.join(IMAGE_SETS)}; ImageSet takes a part of one."
+            )
+        if self.pruner is not None:
+            check_pruner(self.pruner)
+        check_density(self.density)
+        if self.pruner is None and self.density != 1.0:
+            raise ValueError(f"density must be 1 without a pruner; got {self.density}. Name one.")
+        checked_count("seed", self.seed, 0)
+        if self.training is not None and not isinstance(self.training, Training):
+            raise TypeError(
+                f"training must be a Training value or None; got {self.training!r}. For instance "
+                "Training(epochs=20)."
+            )
+        checked_choice("start", self.start, ("ticket", "init"))
+        if not isinstance(self.peff, bool | tuple):
+            raise TypeError(
+                f"peff must be True, False or a tuple of methods; got {self.peff!r}. For instance "
+                "(Counting(), ResampledMasks(datasets=8))."
+            )
+
+    @property
+    def key(self) -> str:
+        """What tells the job from others, in all processes: a hash of its repr, in hex."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:32]
+
+    def columns(self) -> dict[str, Any]:
+        """Return what the job asks for, as plain values for a table."""
+        data, model = self.data, self.model
+        plain_set = isinstance(data, ImageSet) and data == ImageSet(data.name)
+        return {
+            "model": model if isinstance(model, str) else repr(model),
+            "data": data.name if plain_set and isinstance(data, ImageSet) else repr(data),
+            "pruner": self.label,
+            "density": self.density,
+            "seed": self.seed,
+            "start": self.start,
+            "method": repr(self.pruner),
+            "training": repr(self.training),
+            "asked": repr(self.peff),
+        }
+
+
+def run(job: Job, root: str | Path = "data", checkpoint: Path | None = None) -> dict[str, Any]:
+    """Do a job: plain values come back, the same on any number of cores.
+
+    Parameters
+    ----------
+    job : Job
+        What to do.
+    root : path
+        The folder of image sets that are files; it takes no part in the results.
+    checkpoint : path of a directory, optional
+        Where trainings are kept while they are under way; the same call goes on from there.
+
+    Returns
+    -------
+    dict
+        size and kept (weights that may be pruned, and those that stay), density_reached, on_path
+        (kept weights on some path from input to output; None if that cannot be traced);
+        accuracy_before (of the pruned network where its training begins), accuracy and loss (nats)
+        after training, all on the test samples; train_accuracy, on the training labels as given;
+        limits on the information of the mask in nats and on p_eff, and what the information is
+        about, None if not asked for; seconds_pruning and seconds, of wall time,
+        without loading the data. What does not
+        apply, and numbers that are not finite, are None.
+
+    Raises
+    ------
+    Exception
+        Whatever pruning or training raises; `sweep` makes it a row.
+    """
+    data, pruner, training = (_moved(v, job.seed) for v in (job.data, job.pruner, job.training))
+    with on_threads(1 if training is None else training.threads):
+        fit, held_out = data.load(root)
+        clock = time.perf_counter()
+        model, fit, held_out = _network(job, fit, held_out)
+        mask, start = _pruned(model, fit, pruner, job.density, checkpoint)
+        pruning = time.perf_counter() - clock
+        row = _counts(mask, model, fit)
+        row |= _accuracies(job, model, mask, start, training, (fit, held_out), checkpoint)
+        if job.peff:
+            row |= _bounds(model, mask, fit, job.peff if isinstance(job.peff, tuple) else None)
+    row |= {"seconds_pruning": pruning, "seconds": time.perf_counter() - clock}
+    return {name: _finite(row.get(name)) for name in RESULTS}
+
+
+def _network(job: Job, fit: Samples, held_out: Samples) -> tuple[nn.Module, Samples, Samples]:
+    """Return the network at its initial weights, and the samples in the shape it reads."""
+    if not isinstance(job.model, str):
+        return job.model.build(fit, job.seed), fit, held_out
+    if fit.inputs.ndim == 2 and reads_images(job.model):  # digits come as rows
+        side = math.isqrt(fit.inputs.shape[1])
+        fit, held_out = (
+            dataclasses.replace(part, inputs=part.inputs.unflatten(1, (1, side, side)))
+            for part in (fit, held_out)
+        )
+    shape = tuple(fit.inputs.shape[1:])
+    return named(job.model, shape, fit.classes or 1, seed=job.seed), fit, held_out
+
+
+def _pruned(
+    model: nn.Module,
+    fit: Samples,
+    pruner: Any,
+    density: float,
+    checkpoint: Path | None,
+) -> tuple[Mask, TrainState | None]:
+    """Return the mask, and where its pruner would go on training from; None: the initial weights.
+
+    A pruner that trains has a method run, which returns a `Ticket`.
+    """
+    if pruner is None:
+        return Mask.ones_like(model), None
+    names = tuple(prunable(model))
+    if not callable(getattr(pruner, "run", None)):
+        return prune(model, fit, pruner, density=density), None
+    place = None if checkpoint is None else checkpoint / "pruning"
+    found = pruner.run(model, fit, density, names, checkpoint=place)
+    if not isinstance(found, Ticket):
+        raise TypeError(f"run of a pruner must return a Ticket; {pruner!r} gave {found!r}.")
+    mask = found.mask.with_provenance(
+        pruner=pruner, density=density, fingerprint=fingerprint(model)
+    )
+    return mask, found.start
+
+
+def _accuracies(
+    job: Job,
+    model: nn.Module,
+    mask: Mask,
+    start: TrainState | None,
+    training: Training | None,
+    data: tuple[Samples, Samples],
+    checkpoint: Path | None,
+) -> dict[str, Any]:
+    """Train the pruned network, and see how well it does before and after."""
+    fit, held_out = data
+    network, start = copied(model), start if job.start == "ticket" else None
+    if start is not None:
+        put_(network, start.model, "start")
+    mask.apply_(network)
+    before = evaluate(network, held_out)
+    if training is None:
+        return {"accuracy_before": before.accuracy}
+    if checkpoint is not None:
+        checkpoint.mkdir(parents=True, exist_ok=True)
+    path = None if checkpoint is None else checkpoint / "after.safetensors"
+    train(network, fit, training, mask=mask, start=start, checkpoint=path)
+    after: Evaluation = evaluate(network, held_out)
+    return {
+        "accuracy_before": before.accuracy,
+        "accuracy": after.accuracy,
+        "loss": after.loss,
+        "train_accuracy": evaluate(network, fit).accuracy,
+    }
+
+
+def _counts(mask: Mask, model: nn.Module, fit: Samples) -> dict[str, Any]:
+    on_path = None
+    if mask.size <= _TRACED:
+        try:
+            on_path = mask.on_path(model, fit.inputs[:1]).nonzeros
+        except ValueError:  # the network does what nobody can trace
+            on_path = None
+    return {
+        "size": mask.size,
+        "kept": mask.nonzeros,
+        "density_reached": mask.density,
+        "on_path": on_path,
+    }
+
+
+def _bounds(
+    model: nn.Module, mask: Mask, fit: Samples, methods: Sequence[Any] | None
+) -> dict[str, Any]:
+    answer = peff(model, mask, fit, methods, init=model)
+    p_eff = answer.plain()
+    return {
+        "mi_lower_limit": answer.lower.limit,
+        "mi_upper_limit": answer.upper.limit,
+        "p_eff_low": p_eff.low,
+        "p_eff_high": p_eff.high,
+        "mi_quantity": answer.quantity,
+    }
+
+
+def _moved(value: Any, by: int) -> Any:
+    """Return a value with `by` added to every field called seed, at any depth."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    changed: dict[str, Any] = {}
+    for entry in dataclasses.fields(value):
+        found = getattr(value, entry.name)
+        if entry.name == "seed" and isinstance(found, int):
+            changed[entry.name] = found + by
+        elif entry.init:
+            changed[entry.name] = _moved(found, by)
+    return dataclasses.replace(value, **changed)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) or hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _name_of(pruner: Any) -> str:
+    """Return the name on the command line, or else the repr."""
+    if pruner is None:
+        return "dense"
+    return next((name for name, known in PRUNERS.items() if known == pruner), repr(pruner))
+
+
+def _put(job: Job, name: str, value: Any) -> None:
+    object.__setattr__(job, name, value)  # a frozen value is completed here and nowhere else

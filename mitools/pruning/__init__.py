@@ -19,6 +19,7 @@ from mitools.pruning.reporting import MaskReport, report
 from mitools.pruning.selection import Scores, top_k
 from mitools.pruning.shuffled import Shuffled, shuffled
 from mitools.pruning.snip import SNIP
+from mitools.pruning.sosp import SOSP
 from mitools.pruning.synflow import SynFlow
 from mitools.pruning.trained import IMP, MagnitudeAfterTraining, Ticket
 
@@ -50,6 +51,7 @@ __all__ = [
     "LAMP",
     "PRUNERS",
     "SNIP",
+    "SOSP",
     "Allocation",
     "AutoSparse",
     "Floor",

@@ -56,7 +56,7 @@ class Predictor:
         put_(_perceptron(0), dict(self.tensors), "tensors")
 
     def __repr__(self) -> str:
-        return f"<Predictor {digest(dict(self.tensors))[:12]}>"
+        return f"<Predictor {digest(dict(sorted(self.tensors.items())))[:12]}>"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Predictor) and repr(self) == repr(other)

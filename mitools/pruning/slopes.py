@@ -120,13 +120,21 @@ class Losses:
         """
         slope = self._mean(lambda loss: self._grad(loss))
         along = [g.to(w.dtype) * (w != 0) for g, w in zip(slope, self._weights, strict=True)]
+        return self._answer(slope), self._curvature(along)
 
+    def curvature_along(self, direction: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return Hv for a vector v, by the names that were asked for; one pass over the data."""
+        v = {self._first[name]: tensor for name, tensor in direction.items()}
+        weights = zip(self._names, self._weights, strict=True)
+        return self._curvature([v[name].to(weight.dtype) for name, weight in weights])
+
+    def _curvature(self, along: Sequence[Tensor]) -> dict[str, Tensor]:
         def curved(loss: Tensor) -> Sequence[Tensor]:
             slopes = self._grad(loss, create_graph=True)
             return self._grad(sum((a * g).sum() for a, g in zip(along, slopes, strict=True)))
 
         with twice_differentiable():
-            return self._answer(slope), self._answer(self._mean(curved))
+            return self._answer(self._mean(curved))
 
     def _grad(self, value: Any, create_graph: bool = False) -> Sequence[Tensor]:
         return torch.autograd.grad(

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,13 @@ from torch.utils.data import DataLoader, TensorDataset
 from mitools import Mask, peff, prune
 from mitools._validation import FileFormatError, MaskError
 from mitools.data import AdditiveNoise, Samples, SymmetricFlips, digits, flipped, gaussian
-from mitools.effective import Counting, GeneralisationGap, LabelNoiseDecoding, ResampledMasks
+from mitools.effective import (
+    Counting,
+    GeneralisationGap,
+    LabelNoiseDecoding,
+    ResampledMasks,
+    TangentDecoding,
+)
 from mitools.models import mlp
 from mitools.pruning import SNIP, Iterative, Magnitude, OneShot, Random, SynFlow
 from mitools.results import EffectiveParameters, Estimate
@@ -376,6 +382,40 @@ def test_foreign_models(build, dtype, noisy):
         assert answer.nonzeros == round(0.3 * answer.size)
         assert answer.lower.limit <= answer.upper.limit
         assert math.isfinite(answer.lower.value)
+
+
+class LeavesTorch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(64, 8)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.head(torch.from_numpy(np.tanh(self.first(x).detach().numpy())))
+
+
+def test_network_that_cannot_be_differentiated_is_only_run(noisy):
+    net = LeavesTorch()
+    mask = prune(net, noisy, OneShot(Random(seed=0)), density=0.5)
+    answer = peff(net, mask, noisy)
+    assert any("no TangentDecoding" in note and "differentiate" in note for note in answer.notes)
+    lowers = [bound for bound in answer.bounds if bound.sense == "lower"]
+    expected = peff(net, mask, noisy, LabelNoiseDecoding()).bounds[0]
+    assert [(b.method, b.value) for b in lowers] == [(expected.method, expected.value)]
+    with pytest.raises(ValueError, match="one that torch can differentiate"):
+        peff(net, mask, noisy, TangentDecoding())
+
+
+def test_upper_limit_holds_for_every_law_unless_asked_otherwise():
+    """A certified limit pays for what few data sets cannot show; Student's does not."""
+    net, noisy = lookup(16)
+    mask = prune(net, noisy, Lookup(), density=0.5)
+    few = ResampledMasks(datasets=6, decoder=LabelNoiseDecoding())
+    upper = peff(net, mask, noisy, few).bounds[0]
+    student = peff(net, mask, noisy, replace(few, limit="student")).bounds[0]
+    assert upper.value == student.value and upper.limit > student.limit + 1
+    assert any("holds for every law" in note for note in upper.notes)
+    assert any("approximate" in note for note in student.notes)
 
 
 def test_tied_weights_count_once():

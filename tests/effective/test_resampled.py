@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from joblib import parallel_config
 from torch import nn
 from torch.utils.data import DataLoader
@@ -107,6 +108,11 @@ class Slow:
         return found
 
 
+def shuffled(samples, batch_size, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return DataLoader(samples, batch_size, shuffle=True, generator=generator)
+
+
 def masks_of(folder):
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
@@ -127,10 +133,12 @@ def test_finished_runs_are_not_repeated(tmp_path):
     assert len(masks_of(kept)) == 5
 
 
-@pytest.mark.parametrize("what", ["weights", "density", "pruner", "data", "batches", "names"])
+@pytest.mark.parametrize(
+    "what", ["weights", "density", "pruner", "data", "batches", "order", "names"]
+)
 def test_runs_of_something_else_are_not_taken(tmp_path, what):
     pruner, net, drawn = PRUNERS[0], model(), redrawn(data(), 2)
-    loaders = [DataLoader(one, 10) for one in drawn]
+    loaders = [shuffled(one, 10, seed=0) for one in drawn]
     names = ["fc2.weight"] if what == "names" else []
     repruned(pruner, net, prune(net, drawn[0], pruner, density=0.3), loaders, checkpoint=tmp_path)
     first = masks_of(tmp_path)
@@ -139,9 +147,11 @@ def test_runs_of_something_else_are_not_taken(tmp_path, what):
     if what == "pruner":
         pruner = PRUNERS[1]
     if what == "data":
-        loaders = [DataLoader(one, 10) for one in redrawn(data(seed=1), 2)]
+        loaders = [shuffled(one, 10, seed=0) for one in redrawn(data(seed=1), 2)]
     if what == "batches":
-        loaders = [DataLoader(one, 15) for one in drawn]
+        loaders = [shuffled(one, 15, seed=0) for one in drawn]
+    if what == "order":
+        loaders = [shuffled(one, 10, seed=1) for one in drawn]
     density = 0.4 if what == "density" else 0.3
     mask = prune(net, drawn[0], pruner, density=density, exclude=names)
     again = repruned(pruner, net, mask, loaders, checkpoint=tmp_path)

@@ -109,6 +109,55 @@ def sandwich(table: pd.DataFrame, *, ceiling: float | None = None) -> Figure:
     return figure
 
 
+def densities(table: pd.DataFrame, *, title: str | None = None) -> Figure:
+    """Draw how dense a mask leaves each layer, nominally and counting only what lies on a path.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns name, density, density_on_path and state, a row for each layer:
+        ``report(model, mask, example_input).to_frame()``.
+    title : str, optional
+        Above the figure.
+
+    Returns
+    -------
+    Figure
+        Not shown and not saved. Density is on a logarithmic axis; a layer without a bar has none.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or the table is empty.
+    """
+    needed = ("name", "density", "density_on_path", "state")
+    missing = [column for column in needed if column not in table]
+    if missing or table.empty:
+        found = f"no {', '.join(missing)}" if missing else "no rows"
+        raise ValueError(f"table must have rows with {', '.join(needed)}; it has {found}.")
+    figure = Figure(figsize=(7.2, 1.1 + 0.24 * len(table)), layout="constrained")
+    axes = figure.subplots()
+    rows = range(len(table))
+    nominal, wired = (table[c].to_numpy(float) for c in ("density", "density_on_path"))
+    some = nominal[nominal > 0.0]
+    left = min(some) / 2 if len(some) else 1e-4  # a bar on a logarithmic axis begins somewhere
+    axes.barh(rows, nominal, height=0.7, color=_KEPT, label="kept")
+    axes.barh(rows, wired, height=0.36, color=_BETWEEN, label="kept and on a path")
+    axes.set_xscale("log")
+    axes.set_xlim(left, 1.0)
+    for row, state in enumerate(table["state"]):
+        axes.text(left, row, f"  {state}", va="center", fontsize=7, color=_INK)
+    axes.set_yticks(rows, list(table["name"]), fontsize=8)
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.set_xlabel("share of the layer's weights")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    if title:
+        axes.set_title(title, loc="left", fontsize=10, color=_INK)
+    _legend(figure, axes)
+    return figure
+
+
 def path(selection: Selection, *, title: str | None = None) -> Figure:
     """Draw the steps of a search for features: what each was found to add, in order.
 

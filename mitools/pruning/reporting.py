@@ -16,6 +16,7 @@ from mitools.pruning.paths import on_path
 Role = Literal["layer", "shortcut", "classifier", "bias or norm"]
 State = Literal["", "empty", "empty but bypassed", "off every path"]
 
+_STATES: tuple[State, ...] = ("empty", "empty but bypassed", "off every path")
 _SHORTCUTS = ("shortcut", "downsample", "skip")
 
 
@@ -129,9 +130,10 @@ class MaskReport:
             f"on a path    {self.on_path:,} ({self.density_on_path:.3%}{share})",
             f"signal       {self._signal()}",
         ]
-        for state in ("empty", "empty but bypassed", "off every path"):
-            if self.named(state):
-                lines.append(f"{state}: {', '.join(self.named(state))}")
+        for state in _STATES:
+            names = self.named(state)
+            if names and not (state == "off every path" and self.cut_at):  # then all layers are
+                lines.append(f"{state}: {_listed(names)}")
         lines += [f"not counted  {line}" for line in _grouped(self.uncounted)]
         return "\n".join([*lines, "", *self._table()])
 
@@ -188,7 +190,6 @@ def report(model: nn.Module, mask: Any, example_input: Any) -> MaskReport:
     kept         2 of 6 weights (33.333%)
     on a path    0 (0.000%, 0.0% of those kept)
     signal       cut: no path from input to output, none beyond fc2.weight
-    off every path: fc1.weight, fc2.weight
     not counted  2 tensors of 3 numbers: a bias
     <BLANKLINE>
                role               kept          of  density    on path
@@ -287,6 +288,11 @@ def _grouped(uncounted: tuple[Uncounted, ...]) -> list[str]:
         f"{_these(group)} of {sum(item.size for item in group):,} numbers: {reason}"
         for reason, group in groups.items()
     ]
+
+
+def _listed(names: tuple[str, ...], most: int = 6) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
 
 
 def _these(group: list[Uncounted]) -> str:

@@ -53,7 +53,7 @@ def _picks(size: int) -> list[int]:
 
 def _neighbourhoods(value: Tensor, module: Any) -> Tensor:
     """Return the patches that a convolution multiplies with its kernel, at the grid of places."""
-    value = _padded(value, module)
+    value = padded(value, module)
     axes = range(2, value.ndim)
     for axis, kernel, stride, dilation in zip(
         reversed(axes),  # so that those still to come keep their numbers
@@ -71,7 +71,8 @@ def _neighbourhoods(value: Tensor, module: Any) -> Tensor:
     return value.flatten(1 + len(axes)).flatten(1, len(axes))
 
 
-def _padded(value: Tensor, module: Any) -> Tensor:
+def padded(value: Tensor, module: Any) -> Tensor:
+    """Return what a convolution reads with its padding around it, copied."""
     if module.padding == "valid":
         return value
     if module.padding == "same":

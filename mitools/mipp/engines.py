@@ -25,23 +25,23 @@ class Relation:
         Rows from which the moments are, or which there are.
     covariance : (d, d) float64 or None
         Of A.
-    cross : (d, t) float64 or None
-        Covariance of A and T.
-    spread : (t, t) float64 or None
-        Covariance of T.
     weight : (t, d) float64 or None
         W where T = W A + b exactly; None where T depends on more than A.
+    cross : (d, t) float64 or None
+        Covariance of A and T, where there is no weight.
+    spread : (t, t) float64 or None
+        Covariance of T, where there is no weight.
     features, target : (n, d) and (n, t) float64, or None
-        Sampled rows of A and of T.
+        Sampled rows of A and of T (less b).
     """
 
     name: str
     variables: tuple[tuple[int, ...], ...]
     count: int
     covariance: Tensor | None = None
+    weight: Tensor | None = None
     cross: Tensor | None = None
     spread: Tensor | None = None
-    weight: Tensor | None = None
     features: Tensor | None = None
     target: Tensor | None = None
 
@@ -123,8 +123,8 @@ class Elimination:
 class Engine(Protocol):
     """A way to find which channels tell of the next layer what all of them tell.
 
-    A frozen dataclass of plain values. `reads` says whether it wants moments or rows, `rows` how
-    many rows where it wants those. Same layer, same answer.
+    A frozen dataclass of plain values. Same layer, same answer. One that reads rows says by a field
+    ``rows: int`` how many of them to keep.
     """
 
     @property

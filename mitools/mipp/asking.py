@@ -1,0 +1,273 @@
+"""The question: which channels preserve what each layer tells of the next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from mitools._validation import checked_count
+from mitools.mipp.answers import LayerReport, Preserved
+from mitools.mipp.engines import Engine
+from mitools.mipp.gaussian import Gaussian
+from mitools.mipp.layers import Found, eliminated
+from mitools.mipp.moments import Moments, Reduction, Target, moments
+from mitools.pruning.channels import channel_mask
+from mitools.pruning.mask import Mask
+from mitools.pruning.selection import check_density, count_kept
+
+_HALVINGS = 16
+
+
+def mipp(
+    model: nn.Module,
+    loader: Any,
+    engine: Engine = Gaussian(),
+    *,
+    density: float | None = None,
+    widths: Mapping[str, int] | None = None,
+    target: Target = "next",
+    inputs: bool = False,
+    reduce: Reduction | None = None,
+    places: int | None = 64,
+    least: int = 1,
+    names: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> Preserved:
+    """Choose the channels of each layer that tell of the next what all its channels tell [1]_.
+
+    From the outputs to the inputs, group by group: of channels A and a target T, what the channels
+    already chosen of the next layer compute of A before their nonlinearity, drop one after another
+    whatever adds nothing to the others that are left, I(A_S; T) - I(A_S without i; T). How many
+    stay is an answer, not a setting. It needs no labels, and the network need not be trained.
+
+    Where several layers read the same channels, what a channel tells is the sum over them.
+
+    Parameters
+    ----------
+    model : Module
+        Not changed.
+    loader : DataLoader, Dataset, `Samples`, pair, or Moments
+        The data, or what `moments` made of them: then no pass is needed, and target, inputs,
+        reduce, places, names and seed are as they were then.
+    engine : Engine
+        How information is told, with the knob that decides what is significant.
+    density : float in [0, 1], optional
+        Instead of the knob: at most this share of the prunable weights stays, the same knob for
+        all layers, by bisection.
+    widths : mapping of str to int, optional
+        Instead of the knob: how many channels of each group stay; others stay whole.
+    target : "next" or "output"
+        What is to be told of: the next layer, or the network's output.
+    inputs : bool
+        Whether to choose among the network's inputs too, as the group "inputs".
+    reduce : "patches", "mean" or None
+        What a convolution reads: the k x k patches for places of its output, or the mean of each
+        channel over places. None: patches, and means where the output is the target.
+    places : int or None
+        How many places of each sample to take, at random; None: all.
+    least : int
+        Channels that stay in each group at least.
+    names : sequence of str, optional
+        Parameters that masks cover; None: what `mitools.models.prunable` names.
+    seed : int
+        Of the places and rows chosen.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    Preserved
+        With the mask, the path of all steps, and a report for each layer.
+
+    Raises
+    ------
+    ValueError
+        If an option is not as above, a density is below what `least` channels need, there are too
+        few rows for a test, or as `moments` and `channel_groups`.
+
+    References
+    ----------
+    .. [1] Westphal, Hailes and Musolesi, arXiv 2411.00147.
+
+    Examples
+    --------
+    >>> from mitools.data import digits
+    >>> from mitools.models import mlp
+    >>> found = mipp(mlp((64, 30, 20, 10)), digits(), Gaussian(noise=0.1))
+    >>> [(layer.layer, layer.channels, layer.kept) for layer in found.layers]
+    [('fc1', 30, 30), ('fc2', 20, 20)]
+    """
+    _check(model, engine, density, widths, checked_count("least", least))
+    if isinstance(loader, Moments):
+        known = loader
+    else:
+        known = moments(
+            model,
+            loader,
+            target=target,
+            inputs=inputs,
+            reduce=reduce,
+            places=places,
+            rows=getattr(engine, "rows", None) if engine.reads == "rows" else None,
+            names=names,
+            seed=seed,
+            progress=progress,
+        )
+    if density is not None:
+        engine, found = _bisected(model, known, engine, density, least, progress)
+    else:
+        _check_widths(widths, known)
+        found = eliminated(model, known, engine, least=least, widths=widths, progress=progress)
+    return _answer(known, engine, found)
+
+
+@dataclass(frozen=True)
+class MIPP:
+    """Channels that preserve what each layer tells of the next, as many as a density leaves.
+
+    Parameters
+    ----------
+    engine : Engine
+        Its knob is moved until the density is met: for `Gaussian` the noise.
+    target, reduce, places, least, seed
+        See `mipp`.
+
+    References
+    ----------
+    Westphal, Hailes and Musolesi, *Mutual information preserving pruning*, arXiv 2411.00147.
+    """
+
+    engine: Engine = Gaussian()
+    target: Target = "next"
+    reduce: Reduction | None = None
+    places: int | None = 64
+    least: int = 1
+    seed: int = 0
+
+    def mask(
+        self,
+        model: nn.Module,
+        loader: Any,
+        density: float,
+        names: Sequence[str],
+        *,
+        progress: bool = False,
+    ) -> Mask:
+        """Return the mask that keeps at most ``round(density * size)`` weights."""
+        found = mipp(
+            model,
+            loader,
+            self.engine,
+            density=density,
+            target=self.target,
+            reduce=self.reduce,
+            places=self.places,
+            least=self.least,
+            names=names,
+            seed=self.seed,
+            progress=progress,
+        )
+        return found.mask
+
+
+def _bisected(
+    model: nn.Module, known: Moments, engine: Engine, density: float, least: int, progress: bool
+) -> tuple[Engine, Found]:
+    """Return the mildest knob, to within the halvings, at which few enough weights stay."""
+    size = sum(model.get_parameter(name).numel() for name in known.names)
+    keep = count_kept(check_density(density), size)
+    _check_floor(model, known, keep, size, least)
+    mild, strong, best = 0.0, 1.0, None
+    for _ in range(_HALVINGS):
+        middle = (mild + strong) / 2
+        tried = engine.at(middle)
+        found = eliminated(model, known, tried, least=least, progress=progress)
+        if found.mask.nonzeros > keep:
+            mild = middle
+            continue
+        strong = middle
+        if best is None or found.mask.nonzeros > best[1].mask.nonzeros:
+            best = tried, found
+        if found.mask.nonzeros == keep:
+            break
+    if best is None:
+        tried = engine.at(1.0)
+        best = tried, eliminated(model, known, tried, least=least, progress=progress)
+    return best
+
+
+def _check_floor(model: nn.Module, known: Moments, keep: int, size: int, least: int) -> None:
+    first = {g.name: torch.arange(g.size) < least for g in known.groups}
+    floor = channel_mask(model, known.groups, first, known.names).nonzeros
+    if keep < floor:
+        raise ValueError(
+            f"density must leave {least} channel{'s' * (least > 1)} in each group, at least "
+            f"{floor / size:.3g} here: {floor:,} weights; {keep:,} are to stay. Weights between "
+            "layers that cannot lose channels stay too."
+        )
+
+
+def _check(
+    model: Any, engine: Any, density: float | None, widths: Mapping[str, int] | None, least: int
+) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be a torch module; got {type(model).__name__}. The order is "
+            "mipp(model, loader, engine)."
+        )
+    if isinstance(engine, type) or not isinstance(engine, Engine):
+        raise TypeError(
+            f"engine must be a value such as Gaussian(); got {engine!r}. Does it lack its "
+            "parentheses?"
+        )
+    if density is not None and widths is not None:
+        raise ValueError(
+            f"density and widths must not both be given; got {density!r} and {widths!r}. Widths "
+            "decide the density."
+        )
+
+
+def _check_widths(widths: Mapping[str, int] | None, known: Moments) -> None:
+    sizes = {group.name: group.size for group in known.groups}
+    for name, width in (widths or {}).items():
+        if name not in sizes:
+            raise ValueError(
+                f"widths must name groups of channels; {name!r} is none. There are: "
+                f"{', '.join(sizes) or 'none'}."
+            )
+        if not 1 <= width <= sizes[name]:
+            raise ValueError(
+                f"widths must be from 1 to the size of the group; got {width} for {name!r}, which "
+                f"has {sizes[name]}."
+            )
+
+
+def _answer(known: Moments, engine: Engine, found: Found) -> Preserved:
+    layers = tuple(
+        LayerReport(
+            layer=name,
+            channels=len(result.kept),
+            kept=int(result.kept.sum()),
+            before=result.before,
+            after=result.after,
+            seconds=found.seconds[name],
+            drift=result.drift,
+            steps=result.steps,
+        )
+        for name, result in found.layers.items()
+    )
+    notes = tuple(f"{name}: {note}" for name, r in found.layers.items() for note in r.notes)
+    return Preserved(
+        mask=found.mask.with_provenance(pruner=engine),
+        kept=found.kept,
+        layers=layers,
+        engine=engine,
+        target=known.target,
+        reduce=known.reduce,
+        samples=known.samples,
+        moments=known,
+        notes=notes,
+    )

@@ -4,11 +4,11 @@
     python examples/accuracy.py fashion --root data    # 784-200-200-10, 2% of the weights
 
 Published: iterative magnitude pruning (IMP) finds subnetworks of LeNet-300-100 with 3.6% of its
-weights that do as well on MNIST as the whole (Frankle and Carbin, arXiv 1803.03635, figure 1); and at
-high sparsity it does better than pruning once after training, which does better than all that
-prunes at initialisation (Frankle et al., arXiv 2009.08576, on larger networks). After pruning all are
-trained alike. Finished trainings are kept in the folder --out, so the same command goes on where it
-was stopped.
+weights that do as well on MNIST as the whole (Frankle and Carbin, arXiv 1803.03635, figure 1);
+and at high sparsity it does better than pruning once after training, which does better than all
+that prunes at initialisation (Frankle et al., arXiv 2009.08576, on larger networks). After pruning
+all are trained alike. Finished jobs are kept in the folder --out, so the same command goes on
+where it was stopped.
 """
 
 import argparse

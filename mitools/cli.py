@@ -25,6 +25,7 @@ information counts like weights. mitools prunes networks, and bounds it from bot
       --model mlp:64-100-100-10 --pruner snip --density 0.1 --out mask.safetensors
   mitools peff  --data digits --flips 0.2 \\
       --model mlp:64-100-100-10 --mask mask.safetensors
+  mitools sweep examples/sweep.toml               pruners x densities x seeds, resumable
   mitools bench                                   every estimator where the truth is known
 """
 _EXIT = """\
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_prune(commands)
     _add_peff(commands)
+    _add_sweep(commands)
     commands.add_parser(
         "bench", help="run estimators, bounds and selectors where the truth is known"
     )
@@ -136,6 +138,25 @@ def _add_peff(commands: Any) -> None:
     peff.set_defaults(run=_peff)
 
 
+def _add_sweep(commands: Any) -> None:
+    sweep = commands.add_parser(
+        "sweep",
+        help="pruners x densities x seeds x data from a small TOML file",
+        description="Do all jobs of a file such as examples/sweep.toml (docs/sweeps.md explains "
+        "it), and print means over seeds. Every finished job is kept in the folder at once: kill "
+        "it whenever you like, the same command goes on. A job that fails becomes a row.",
+    )
+    sweep.add_argument("file", type=Path, metavar="FILE.toml")
+    sweep.add_argument("--out", type=Path, metavar="FOLDER", help="(named after the file)")
+    sweep.add_argument(
+        "--root", type=Path, default=Path("data"), help="folder of image sets, torchvision's layout"
+    )
+    sweep.add_argument("--jobs", type=int, default=1, help="processes (1); -1: all cores")
+    sweep.add_argument("--retry", action="store_true", help="do again what failed before")
+    sweep.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    sweep.set_defaults(run=_sweep)
+
+
 def _add_setting(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", choices=_DATA, default="digits")
     command.add_argument(
@@ -193,6 +214,30 @@ def _demo(options: argparse.Namespace) -> int:
     )
     figure.savefig(options.out / "demo.png", dpi=150)
     print(f"\nwrote {options.out / 'demo.csv'} and {options.out / 'demo.png'}")
+    return 0
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from mitools.experiments import summary, sweep
+    from mitools.experiments.sweep_files import read_sweep, table_of
+
+    jobs, out = read_sweep(options.file), options.out or Path(options.file.stem)
+    found = sweep(
+        jobs,
+        out,
+        root=options.root,
+        n_jobs=options.jobs,
+        retry=options.retry,
+        progress=not options.quiet,
+    )
+    means = summary(found)
+    found.to_csv(out / "sweep.csv", index=False)
+    means.to_csv(out / "means.csv", index=False)
+    print(table_of(means))
+    failed = found[found["status"] == "failed"]
+    for label, error in dict(zip(failed["pruner"], failed["error"], strict=True)).items():
+        print(f"mitools: {label}: {error}", file=sys.stderr)
+    print(f"\nwrote {out / 'sweep.csv'} ({len(found)} jobs, {len(failed)} failed), means.csv")
     return 0
 
 

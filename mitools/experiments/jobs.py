@@ -139,10 +139,11 @@ class Job:
 
     Examples
     --------
+    >>> from dataclasses import replace
     >>> from mitools.pruning import SNIP, OneShot
     >>> job = Job("mlp:64-20-10", "digits", OneShot(SNIP()), density=0.1)
-    >>> job.label, job.key
-    ('snip', 'd14a7d3e')
+    >>> job.label, job.data, job.key == replace(job, label="SNIP").key
+    ('snip', ImageSet(name='digits', images=None, flips=0.0, seed=0), True)
     """
 
     model: str | Architecture

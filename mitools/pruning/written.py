@@ -30,19 +30,33 @@ def pruner_of(text: str) -> Any:
     import mitools.pruning
     import mitools.training
 
-    known = _values(mitools.pruning) | _values(mitools.training)
     try:
-        pruner = _built(ast.parse(text, mode="eval").body, known)
-    except (SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
+        pruner = value_of(text, mitools.pruning, mitools.training)
+    except ValueError as error:
         raise ValueError(
             "text must be the repr of a pruner of mitools, such as 'OneShot(score=SNIP())'; got "
-            f"{text[:200]!r} ({type(error).__name__}: {error}). Pass the pruner itself."
+            f"{error}. Pass the pruner itself."
         ) from None
     if not callable(getattr(type(pruner), "mask", None)):
         raise ValueError(
             f"text must name a pruner; {text[:200]!r} is none. Wrap a score in OneShot."
         )
     return pruner
+
+
+def value_of(text: str, *modules: ModuleType) -> Any:
+    """Rebuild a frozen value of these modules from its repr; no code in the text is run.
+
+    Raises
+    ------
+    ValueError
+        If text is anything else; it says what, in short.
+    """
+    known = {name: kind for module in modules for name, kind in _values(module).items()}
+    try:
+        return _built(ast.parse(text.strip(), mode="eval").body, known)
+    except (SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{text[:200]!r} ({type(error).__name__}: {error})") from None
 
 
 def is_ours(pruner: Any) -> bool:

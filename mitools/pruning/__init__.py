@@ -6,20 +6,31 @@ A pruner is a score, a selection and a repetition, in a frozen value: ``OneShot(
 
 from mitools.pruning.allocation import ERK, Allocation, Floor
 from mitools.pruning.autosparse import AutoSparse, Predictor
+from mitools.pruning.channels import (
+    ChannelGroup,
+    Part,
+    channel_groups,
+    channel_mask,
+    kept_channels,
+    left_out,
+)
 from mitools.pruning.force import FORCE
 from mitools.pruning.gradual import GradualMagnitude
 from mitools.pruning.grasp import GraSP, SquaredGradient
 from mitools.pruning.lamp import LAMP
 from mitools.pruning.magnitude import Magnitude
 from mitools.pruning.mask import Mask
+from mitools.pruning.oto import OTO
 from mitools.pruning.prospr import ProsPr
 from mitools.pruning.pruners import Iterative, OneShot, Pruner, Score, prune
 from mitools.pruning.random import Random
 from mitools.pruning.reporting import MaskReport, report
 from mitools.pruning.selection import Scores, top_k
+from mitools.pruning.shrink import Costs, cost_table, costs, shrink
 from mitools.pruning.shuffled import Shuffled, shuffled
 from mitools.pruning.snip import SNIP
 from mitools.pruning.sosp import SOSP
+from mitools.pruning.structured import Structured, top_channels
 from mitools.pruning.synflow import SynFlow
 from mitools.pruning.trained import IMP, MagnitudeAfterTraining, Ticket
 
@@ -49,11 +60,14 @@ __all__ = [
     "FORCE",
     "IMP",
     "LAMP",
+    "OTO",
     "PRUNERS",
     "SNIP",
     "SOSP",
     "Allocation",
     "AutoSparse",
+    "ChannelGroup",
+    "Costs",
     "Floor",
     "GraSP",
     "GradualMagnitude",
@@ -63,6 +77,7 @@ __all__ = [
     "Mask",
     "MaskReport",
     "OneShot",
+    "Part",
     "Predictor",
     "ProsPr",
     "Pruner",
@@ -71,10 +86,19 @@ __all__ = [
     "Scores",
     "Shuffled",
     "SquaredGradient",
+    "Structured",
     "SynFlow",
     "Ticket",
+    "channel_groups",
+    "channel_mask",
+    "cost_table",
+    "costs",
+    "kept_channels",
+    "left_out",
     "prune",
     "report",
+    "shrink",
     "shuffled",
+    "top_channels",
     "top_k",
 ]

@@ -1,22 +1,27 @@
 """What every pruner owes, as functions: ``for check in CHECKS: check(pruner, make)``.
 
 To test a pruner of your own, parametrise over `CHECKS` and `example_nets.NETS`; `make` returns a
-fresh (model, samples). Pass ``exact=False`` checks aside for structured pruners, which state their
-own rule of counting.
+fresh (model, samples). For a pruner of whole channels, take `STRUCTURED_CHECKS` and
+`example_nets.CHANNEL_NETS`: it keeps at most the weights asked for, and stops because another
+channel would not fit.
 """
 
 import copy
 import pickle
 import random
+import re
 
 import numpy as np
+import pytest
 import torch
 from torch.utils.data import DataLoader
 
 import mitools.pruning
 import mitools.training
-from mitools.models import prunable
+from mitools.models import copied, prunable
 from mitools.pruning import Mask, prune
+from mitools.pruning.channels import channel_groups, channel_mask, kept_channels
+from mitools.pruning.shrink import shrink
 
 
 def check_exact_count(pruner, make):
@@ -135,6 +140,98 @@ CHECKS = (
 )
 
 
+def check_channels_that_fit(pruner, make):
+    """No more weights than asked for; of the channels that are out, one at least would not fit."""
+    model, data = make()
+    groups, names = channels_of(model, data)
+    for density in (0.35, 0.6, 0.9):
+        mask = prune(model, data, pruner, density=density)
+        budget = round(density * mask.size)
+        assert mask.nonzeros <= budget
+        assert mask.size == prunable(model).size
+        kept = kept_channels(groups, mask)
+        larger = []
+        for name, alive in kept.items():
+            for channel in (~alive).nonzero().flatten().tolist():
+                more = {**kept, name: alive.clone()}
+                more[name][channel] = True
+                larger.append(channel_mask(model, groups, more, names).nonzeros)
+        assert larger and max(larger) > budget
+    assert prune(model, data, pruner, density=1.0) == Mask.ones_like(model)
+
+
+def check_whole_channels(pruner, make):
+    """The mask is that of its channels: nothing else is out, and every group keeps one."""
+    model, data = make()
+    groups, names = channels_of(model, data)
+    mask = prune(model, data, pruner, density=0.4)
+    kept = kept_channels(groups, mask)
+    assert all(alive.any() for alive in kept.values())
+    assert channel_mask(model, groups, kept, names) == mask
+
+
+def check_least_density_is_told(pruner, make):
+    """Less than the floor needs is refused; what the message says suffices."""
+    model, data = make()
+    with pytest.raises(ValueError, match=r"a density of \d") as refused:
+        prune(model, data, pruner, density=0.01)
+    least = float(re.search(r"a density of ([\d.e-]+)", str(refused.value))[1])
+    mask = prune(model, data, pruner, density=least * 1.005)
+    assert 0 < mask.nonzeros <= round(least * 1.005 * mask.size)
+
+
+def check_shrunk_equals_masked(pruner, make):
+    """The smaller network computes the same, in both modes, holds what is kept, and trains."""
+    model, data = make()
+    before = snapshot(model)
+    mask = prune(model, data, pruner, density=0.4)
+    small = shrink(model, mask, data.inputs[:1])
+    assert same_snapshot(before, snapshot(model))
+    named = dict(small.named_parameters())
+    assert named.keys() == dict(model.named_parameters()).keys()
+    assert sum(named[name].numel() for name in mask) == mask.nonzeros < mask.size
+    for training in (False, True):
+        masked, other = mask.apply_(copied(model)).train(training), copied(small).train(training)
+        with torch.no_grad():
+            expected, got = masked(data.inputs), other(data.inputs)
+        assert (expected - got).abs().max() < 1e-5 and expected.std() > 0
+    small.load_state_dict(pickle.loads(pickle.dumps(small)).state_dict())
+    small(data.inputs).square().sum().backward()
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert {name for name, parameter in named.items() if parameter.grad is None} == frozen
+
+
+def check_excluded_layers_stay_whole(pruner, make):
+    model, data = make()
+    layer = next(iter(prunable(model)))
+    mask = prune(model, data, pruner, density=0.9, exclude=(layer,))
+    assert layer not in mask
+    small = shrink(model, mask, data.inputs[:1])
+    shapes = {n: p.shape for n, p in model.named_parameters()}
+    assert small.get_parameter(layer).shape == shapes[layer]
+    assert sum(small.get_parameter(name).numel() for name in mask) == mask.nonzeros < mask.size
+
+
+STRUCTURED_CHECKS = (
+    check_channels_that_fit,
+    check_whole_channels,
+    check_least_density_is_told,
+    check_shrunk_equals_masked,
+    check_excluded_layers_stay_whole,
+    check_model_is_untouched,
+    check_no_global_randomness,
+    check_threads_do_not_matter,
+    check_a_shuffling_loader_gives_one_mask,
+    check_value,
+    check_mask_knows_where_it_comes_from,
+)
+
+
+def channels_of(model, data):
+    names = tuple(prunable(model))
+    return channel_groups(model, data.inputs[:1], names), names
+
+
 def check_reads_no_data(pruner, make):
     """For pruners that claim to be data-free: they never open the loader."""
     model, data = make()
@@ -154,10 +251,10 @@ def check_reads_no_data(pruner, make):
     assert mask == prune(model, data, pruner, density=0.3)
 
 
-def check_nested(pruner, make, exact=True):
+def check_nested(pruner, make, densities=(0.8, 0.4, 0.1)):
     """For pruners of one ranking: a smaller density keeps a part of what a larger one keeps."""
     model, data = make()
-    masks = [prune(model, data, pruner, density=d) for d in (0.8, 0.4, 0.1)]
+    masks = [prune(model, data, pruner, density=d) for d in densities]
     assert (masks[1] & masks[0]) == masks[1] and (masks[2] & masks[1]) == masks[2]
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mitools.data import Samples
+from mitools.models import vit
 
 
 class Residual(nn.Module):
@@ -113,3 +114,52 @@ NETS = {
     "attention": lambda: (_seeded(Attending), samples((1, 5, 8))),
 }
 """Name -> function that makes a fresh (model, samples)."""
+
+
+class Separable(nn.Module):
+    """A depthwise convolution between two plain ones, slopes of a PReLU, two ways joined."""
+
+    def __init__(self, width=6, classes=3):
+        super().__init__()
+        self.first = nn.Conv2d(1, width, 3, padding=1)
+        self.slopes = nn.PReLU(width)
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.norm = nn.BatchNorm2d(width)
+        self.second = nn.Conv2d(width, width, 1)
+        self.head = nn.Linear(2 * width, classes)
+
+    def forward(self, x):
+        x = self.norm(self.depthwise(self.slopes(self.first(x))))
+        x = torch.cat([F.relu(x), F.relu(self.second(x))], 1)
+        return self.head(x.mean((2, 3)))
+
+
+def flattened():
+    """Batch norm, and several inputs of the last layer for a channel."""
+    net = nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(8 * 4 * 4, 3),
+    )
+    net[0].bias.requires_grad_(False)
+    return net
+
+
+def transformer():
+    return vit(1, 3, size=8, patch=4, width=16, depth=2, heads=4)
+
+
+CHANNEL_NETS = {
+    "linear": lambda: (plain((6, 16, 12, 3)), samples((6,))),
+    "convolutional": lambda: (_seeded(flattened), samples((1, 8, 8))),
+    "residual": lambda: (_seeded(lambda: Residual(width=6)), samples((1, 8, 8))),
+    "separable": lambda: (_seeded(Separable), samples((1, 8, 8))),
+    "transformer": lambda: (transformer(), samples((1, 8, 8))),
+}
+"""The same, of networks with channels to take out, and without dropout."""

@@ -13,14 +13,15 @@ from scipy.stats import norm
 from mitools.mask_information import certified_limit, independent_code
 from mitools.mask_information.featured import (
     _SPREADS,
-    _log_odds,
     _rows_and_columns,
     featured_code,
     featured_in_order,
+    log_odds,
 )
 from mitools.mask_information.limits import length_cap
 from mitools.mask_information.mixture import mixed_code, mixed_in_order
 from mitools.mask_information.shared import shared_code
+from mitools.mask_information.trees import tree_code
 
 SHAPES = [(20, 30), (30, 10)]
 SIZES = [600, 300]
@@ -88,11 +89,11 @@ def test_odds_follow_how_often_weights_were_kept_and_those_of_their_size():
     draws, rate = 12, np.repeat([0.1, 0.7], 3_000)
     masks = rng.random((draws, 6_000)) < rate
     alike = np.repeat([0, 1], 3_000)
-    found = expit(_log_odds(masks.sum(axis=0), draws, alike))
+    found = expit(log_odds(masks.sum(axis=0), draws, alike))
     np.testing.assert_allclose(found, rate, atol=0.05)  # all weights of a size are the same
     varied = rng.beta(0.2, 0.2, 6_000)
     times = (rng.random((40, 6_000)) < varied).sum(axis=0)
-    found = _log_odds(times, 40, np.zeros(6_000, np.int64))
+    found = log_odds(times, 40, np.zeros(6_000, np.int64))
     np.testing.assert_allclose(found, logit((times + 0.2) / 40.4), atol=0.3)
 
 
@@ -140,7 +141,7 @@ def test_lengths_in_order_do_not_look_ahead():
     np.testing.assert_array_equal(featured_in_order(other, SHAPES, weights)[:4], first)
 
 
-def test_the_mixture_is_never_far_from_the_better_of_the_two():
+def test_the_mixture_is_never_far_from_the_best_of_the_three():
     rng = np.random.default_rng(12)
     rows, weights = drawn(rng, 8, rows=1.5)
     blocks = np.repeat(rng.random((8, 90)) < 0.5, 10, axis=1)[:, rng.permutation(900)]
@@ -148,7 +149,9 @@ def test_the_mixture_is_never_far_from_the_better_of_the_two():
         groups = np.array(shared_code(masks, SIZES).lengths)
         features = np.array(featured_code(masks, SHAPES, weights).lengths)
         mixed = np.array(mixed_code(masks, SHAPES, weights).lengths)
-        assert (mixed <= np.minimum(groups, features) + math.log(2) + 1e-9).all()
+        trees = np.array(tree_code(masks, SHAPES, weights).lengths)
+        assert (mixed <= np.minimum(groups, features) + math.log(4) + 1e-9).all()
+        assert (mixed <= trees + math.log(2) + 1e-9).all()
         assert (mixed >= np.minimum(groups, features) - 1e-9).all()
         assert (mixed_in_order(masks, SHAPES, weights) <= length_cap(900)).all()
 

@@ -25,6 +25,7 @@ from mitools.mask_information import (
     decoded_classes,
     independent_code,
     shared_code,
+    tree_code,
 )
 from mitools.measures import entropy
 from mitools.methods import ChaoShen, Jackknifed, MillerMadow, PlugIn
@@ -32,6 +33,7 @@ from mitools.methods.questions import Entropy
 from mitools.results import Estimate
 
 CONFIDENCE = 0.95
+_PAIRED = 10_000
 
 
 class _OfMasks:
@@ -143,6 +145,24 @@ class ByChannel(_OfMasks):
 
 
 @dataclass(frozen=True)
+class ByTree(_OfMasks):
+    """As `Coded`, with the code of weights that depend on each other; each layer is one row."""
+
+    name: str = "tree code"
+
+    def takes(self, task: Task) -> bool:
+        """Return whether there are few enough weights for it to end in seconds."""
+        return isinstance(task, MaskTask) and task.size <= _PAIRED
+
+    def answer(self, task: Task, data: MaskData, seed: int) -> Answer:
+        """Return an upper bound."""
+        if not data.read:
+            return _nothing_read("upper")
+        found = tree_code(data.masks, [(1, size) for size in data.layers])
+        return _of_estimate(found.upper(self.name, confidence=CONFIDENCE))
+
+
+@dataclass(frozen=True)
 class IndependentEntropy(_OfMasks):
     """The entropy of masks if their weights were independent of each other."""
 
@@ -247,6 +267,7 @@ CONTENDERS: tuple[Contender, ...] = (
     LabelEntropy(),
     Coded(),
     Coded("shared code", shared_code),
+    ByTree(),
     Certified(),
     ByChannel(),
     IndependentEntropy(),

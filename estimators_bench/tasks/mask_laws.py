@@ -60,7 +60,7 @@ class Silent:
                 row[:] = rng.random(self.size, dtype=np.float32) < self.density
             shown = rng.standard_normal((draws, self.points, 2))
         else:
-            masks[:] = _scattered(self.size) < self.density
+            masks[:] = scattered(self.size) < self.density
             same = np.random.default_rng(self.size).standard_normal((self.points, 2))
             shown = np.tile(same, (draws, 1, 1))
         labels = rng.integers(0, 2, (draws, self.points))
@@ -160,8 +160,8 @@ class Lookup:
         """Entropy of what comes out, less that of the channel."""
         law, others = np.array(self.law), len(self.law) - 1
         out = law * (1.0 - self.flip) + (1.0 - law) * self.flip / others
-        channel = _entropy([self.flip, 1.0 - self.flip]) + self.flip * math.log(others)
-        return self.points * (_entropy(out) - channel)
+        channel = entropy_of([self.flip, 1.0 - self.flip]) + self.flip * math.log(others)
+        return self.points * (entropy_of(out) - channel)
 
     def __call__(self, draws: int, rng: Generator) -> MaskData:
         """Draw labels, send them through the channel, and write them down."""
@@ -175,7 +175,7 @@ class Lookup:
         told = out == 1 if symbols == 2 else out[..., None] == np.arange(symbols)
         told = told.reshape(draws, -1)
         masks = np.empty((draws, self.size), np.bool_)
-        masks[:] = _scattered(self.size) < 0.2
+        masks[:] = scattered(self.size) < 0.2
         masks[:, _level(self.size, told.shape[1], whole=True)] = told
         return MaskData(masks, layers(self.size), labels, np.eye(symbols)[out])
 
@@ -229,7 +229,7 @@ class SharedCauses:
     @property
     def nats(self) -> float:
         """Entropy of the hidden bits."""
-        return self.blocks * _entropy([self.rate, 1.0 - self.rate])
+        return self.blocks * entropy_of([self.rate, 1.0 - self.rate])
 
     def __call__(self, draws: int, rng: Generator) -> MaskData:
         """Draw the hidden bits and let the weights follow."""
@@ -339,7 +339,7 @@ def layers(size: int) -> tuple[int, ...]:
     return (size // 2, size // 4, size - size // 2 - size // 4)
 
 
-def _scattered(size: int) -> FloatArray:
+def scattered(size: int) -> FloatArray:
     """Evenly spread numbers in [0, 1), a different one at each position, in no visible order."""
     return np.modf(np.arange(1, size + 1) * _GOLDEN)[0]
 
@@ -347,8 +347,8 @@ def _scattered(size: int) -> FloatArray:
 def _level(size: int, count: int = _LEVELS, *, whole: bool = False) -> IntArray:
     """Which of ``count`` levels each weight has; with ``whole``, ``count`` different weights."""
     if whole:
-        return np.argsort(_scattered(size), kind="stable")[:count]
-    return (_scattered(size) * count).astype(np.int64)
+        return np.argsort(scattered(size), kind="stable")[:count]
+    return (scattered(size) * count).astype(np.int64)
 
 
 def _odd(words: np.ndarray) -> BoolArray:
@@ -357,7 +357,8 @@ def _odd(words: np.ndarray) -> BoolArray:
     return (words & np.uint64(1)).astype(np.bool_)
 
 
-def _entropy(law: FloatArray | list[float]) -> float:
+def entropy_of(law: FloatArray | list[float]) -> float:
+    """Entropy of a law on a few symbols."""
     law = np.asarray(law)
     return float(-xlogy(law, law).sum())
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from numpy.random import Generator
 
+from estimators_bench.tasks.dependent_laws import Branches, NoisyCopies
 from estimators_bench.tasks.kinds import MaskData, MaskTask, Truth
 from estimators_bench.tasks.mask_laws import (
     Channels,
@@ -103,6 +104,8 @@ def _dependent() -> tuple[MaskTask, ...]:
     shared = "blocks of weights that follow one hidden bit each: independent codes pay for all"
     rare = "one rare bit of the data decides the whole mask"
     units = "whole hidden units kept by thresholds of means, with their rows and columns"
+    tree = "each weight does as another one does, but for one data set in ten: a tree"
+    noisy = "blocks of weights that follow one hidden bit each, but for one data set in ten"
     hashed = "a hash of the labels in a random linear code: any two weights are independent"
     return (
         _task("shared-16", SharedCauses(4, 4), shared),
@@ -114,6 +117,10 @@ def _dependent() -> tuple[MaskTask, ...]:
         _task("one-bit-in-50-1k", SharedCauses(1, 1_000, 0.02), rare),
         _task("channels-1k", Channels((20, 20, 20, 10)), units),
         _task("channels-1m", Channels((250, 800, 800, 200)), units),
+        _task("tree-16", Branches(16, 0.1), tree),
+        _task("tree-1k", Branches(1_000, 0.1), tree),
+        _task("noisy-copies-16", NoisyCopies(4, 4, 0.1), noisy),
+        _task("noisy-copies-1k", NoisyCopies(100, 10, 0.1), noisy),
         _task("hash-16", Hash(16, 8), hashed, _FAIR),
         _task("hash-1k", Hash(1_000, 32), hashed, _FAIR),
         _task("hash-1m", Hash(1_000_000, 63), hashed, _FAIR),

@@ -26,6 +26,7 @@ from mitools.mask_information.sequential import (
     threshold_scores,
 )
 from mitools.mask_information.shared import shared_code
+from mitools.mask_information.trees import tree_code, tree_in_order
 
 __all__ = [
     "DATA",
@@ -49,4 +50,6 @@ __all__ = [
     "regressed_values",
     "shared_code",
     "threshold_scores",
+    "tree_code",
+    "tree_in_order",
 ]

@@ -57,7 +57,7 @@ def featured_code(
         As `independent_code`, and if weights are not p numbers.
     """
     masks, _ = checked_masks(masks, [rows * columns for rows, columns in shapes], kept)
-    alike = _alike(weights, masks.shape[1], shapes)
+    alike = alike_in_size(weights, masks.shape[1], shapes)
     times = masks.sum(axis=0, dtype=np.int64)
     draws, fixed = len(masks) - 1, kept is not None
     lengths = [_length(times - row, draws, row, shapes, alike, fixed) for row in masks]
@@ -80,7 +80,7 @@ def featured_in_order(
         As for `featured_code`.
     """
     masks, _ = checked_masks(masks, [rows * columns for rows, columns in shapes], kept)
-    alike = _alike(weights, masks.shape[1], shapes)
+    alike = alike_in_size(weights, masks.shape[1], shapes)
     times = np.zeros(masks.shape[1], np.int64)
     lengths = np.empty(len(masks))
     for j, row in enumerate(masks):
@@ -105,12 +105,12 @@ def _length(
         part = slice(start, start + shape[0] * shape[1])
         start = part.stop
         if part.stop > part.start:
-            odds = _log_odds(times[part], draws, alike[part])
+            odds = log_odds(times[part], draws, alike[part])
             coded += _rows_and_columns(odds.reshape(shape), row[part].reshape(shape))
     return -float(np.logaddexp(math.log1p(-SPARE) + coded, math.log(SPARE) - count))
 
 
-def _alike(weights: FloatArray | None, size: int, shapes: Sequence[Shape]) -> IntArray:
+def alike_in_size(weights: FloatArray | None, size: int, shapes: Sequence[Shape]) -> IntArray:
     """Number the weights of each layer by their size: equally many in each of a few bins."""
     if weights is None:
         return np.zeros(size, np.int64)
@@ -130,7 +130,7 @@ def _alike(weights: FloatArray | None, size: int, shapes: Sequence[Shape]) -> In
     return bins
 
 
-def _log_odds(times: IntArray, draws: int, alike: IntArray) -> FloatArray:
+def log_odds(times: IntArray, draws: int, alike: IntArray) -> FloatArray:
     """Log-odds of each weight, from how often it was kept, and those of the same initial size."""
     table = np.zeros((int(alike.max()) + 1, draws + 1))
     np.add.at(table, (alike, times), 1.0)

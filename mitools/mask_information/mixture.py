@@ -1,4 +1,4 @@
-"""The code to use where nothing speaks for another: groups mixed with rows, columns and weights."""
+"""The code to use where nothing speaks for another: all of them, mixed."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ from mitools._typing import BoolArray, FloatArray
 from mitools.mask_information.codes import CodeLengths, half_and_half
 from mitools.mask_information.featured import Shape, featured_code, featured_in_order
 from mitools.mask_information.shared import lengths_in_order, shared_code
+from mitools.mask_information.trees import tree_code, tree_in_order
 
 
 def mixed_code(
@@ -15,9 +16,9 @@ def mixed_code(
     *,
     kept: int | None = None,
 ) -> CodeLengths:
-    """Charge each mask with half of `shared_code` and half of `featured_code`.
+    """Charge each mask with half of `tree_code`, a quarter of `shared_code` and `featured_code`.
 
-    The price is that of the better one for each mask, and log 2 at most.
+    The price is that of the best one for each mask, and log 2 or log 4 at most.
 
     Parameters
     ----------
@@ -26,7 +27,8 @@ def mixed_code(
     """
     groups = shared_code(masks, _sizes(shapes), kept=kept)
     features = featured_code(masks, shapes, weights, kept=kept)
-    return groups.mixed_with(features)
+    trees = tree_code(masks, shapes, weights, kept=kept)
+    return groups.mixed_with(features).mixed_with(trees)
 
 
 def mixed_in_order(
@@ -38,7 +40,9 @@ def mixed_in_order(
 ) -> FloatArray:
     """Charge each mask so, by codes fitted on the rows above it: for `certified_limit`."""
     groups = lengths_in_order(masks, _sizes(shapes), kept=kept)
-    return half_and_half(groups, featured_in_order(masks, shapes, weights, kept=kept))
+    features = featured_in_order(masks, shapes, weights, kept=kept)
+    trees = tree_in_order(masks, shapes, weights, kept=kept)
+    return half_and_half(half_and_half(groups, features), trees)
 
 
 def _sizes(shapes: Sequence[Shape]) -> list[int]:

@@ -11,6 +11,7 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import binom, norm
 
+from estimators_bench.tasks.dependent_laws import Branches, NoisyCopies
 from estimators_bench.tasks.mask_laws import (
     Channels,
     Hash,
@@ -106,6 +107,8 @@ COUNTABLE = [
     SharedCauses(4, 4),
     SharedCauses(6, 3, rate=0.1),
     Channels((2, 5, 4, 3)),
+    Branches(9, 0.1),
+    NoisyCopies(2, 5, 0.2),
     Hash(16, 8),
 ]
 
@@ -136,6 +139,8 @@ class Planted:
         Planted(TopK(12, 4), math.log(12**4)),
         Planted(SharedCauses(4, 4), 16 * math.log(2)),
         Planted(Channels((2, 5, 4, 3)), 10 * math.log(2)),
+        Planted(Branches(9, 0.1), 9 * h(0.1)),
+        Planted(NoisyCopies(2, 5, 0.2), 2 * (math.log(2) + 5 * h(0.2))),
         Planted(Hash(16, 8), 9 * math.log(2)),
     ],
     ids=repr,

@@ -21,6 +21,8 @@ class ChannelSums:
         From `channel_groups`.
     roles : collection of "produces", "consumes" or "norm"
         The parts of a channel that count.
+    among : collection of str, optional
+        The parameters that count; None: all.
 
     Attributes
     ----------
@@ -31,7 +33,10 @@ class ChannelSums:
     """
 
     def __init__(
-        self, groups: Sequence[ChannelGroup], roles: Collection[Role] = ("produces", "norm")
+        self,
+        groups: Sequence[ChannelGroup],
+        roles: Collection[Role] = ("produces", "norm"),
+        among: Collection[str] | None = None,
     ) -> None:
         self._sizes = {group.name: group.size for group in groups}
         *starts, self.size = accumulate(self._sizes.values(), initial=0)
@@ -44,7 +49,7 @@ class ChannelSums:
             )
             for start, group in zip(starts, groups, strict=True)
             for part in group.parts
-            if part.role in roles
+            if part.role in roles and (among is None or part.parameter in among)
         ]
         self.names = tuple(dict.fromkeys(name for name, *_ in self._parts))
 
@@ -67,6 +72,11 @@ class ChannelSums:
             rows = tensor.reshape(len(tensor), -1).sum(1, dtype=total.dtype).to(device)
             total[channels] += rows[positions.to(device)].sum(1)
         return total
+
+    def norms(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return the root of the sum of squares of each channel's weights; shape (size,)."""
+        wide = {name: tensors[name].to(precise(tensors[name].device)) for name in self.names}
+        return self.sums({name: tensor.square() for name, tensor in wide.items()}).sqrt()
 
     def factors(
         self, values: Tensor, tensors: Mapping[str, Tensor], otherwise: float

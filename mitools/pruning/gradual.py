@@ -176,14 +176,24 @@ class GradualMagnitude:
         self, model: nn.Module, loader: Any, size: int, density: float
     ) -> list[tuple[int, int]]:
         """Return, for each stretch of training, its last step and how many weights stay then."""
-        training = self.training
-        passes = passes_over(loader, training.batch_size, training.seed, *place_of(model))
-        if passes.steps is None:
-            raise ValueError(
-                "loader must know its number of batches, for pruning is timed by it; "
-                f"{type(loader).__name__} has no length. Pass data in memory or a sized loader."
-            )
-        total = training.epochs * passes.steps
+        total = steps_in_all(self.training, model, loader)
         counts = self.counts(size, density)
         last = dict(zip(self.steps(total), counts, strict=True))
         return list((last | {total: counts[-1]}).items())
+
+
+def steps_in_all(training: Training, model: nn.Module, loader: Any) -> int:
+    """Return how many optimiser steps a training takes.
+
+    Raises
+    ------
+    ValueError
+        If nobody knows.
+    """
+    passes = passes_over(loader, training.batch_size, training.seed, *place_of(model))
+    if passes.steps is None:
+        raise ValueError(
+            "loader must know its number of batches, for pruning is timed by it; "
+            f"{type(loader).__name__} has no length. Pass data in memory or a sized loader."
+        )
+    return training.epochs * passes.steps

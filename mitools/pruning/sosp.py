@@ -8,9 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from mitools.pruning.channel_sums import ChannelSums
-from mitools.pruning.channels import ChannelGroup
-from mitools.pruning.scoring import undisturbed
+from mitools.pruning.channels import ChannelGroup, channel_mask, example_of
+from mitools.pruning.mask import Mask
+from mitools.pruning.pruners import size_of
+from mitools.pruning.scoring import parameters_named, undisturbed
+from mitools.pruning.selection import check_density, count_kept
 from mitools.pruning.slopes import Losses, Precision, Statistics, check_reading, scaled
+from mitools.pruning.structured import (
+    Competition,
+    check_competition,
+    prunable_groups,
+    top_channels,
+)
 
 
 @dataclass(frozen=True)
@@ -57,11 +66,33 @@ class SOSP:
     norms: bool = True
     statistics: Statistics = "running"
     precision: Precision = "model"
-    scope: str = "global"
+    scope: Competition = "global"
     least: int = 1
 
     def __post_init__(self) -> None:
         check_reading(self.batches, self.statistics, self.precision)
+        check_competition(self.scope, self.least)
+
+    def mask(self, model: nn.Module, loader: Any, density: float, names: Sequence[str]) -> Mask:
+        """Return the mask of the network without the other channels; see `top_channels`.
+
+        Raises
+        ------
+        ValueError
+            If no channels can be removed, or the density is below what ``least`` channels in each
+            group need.
+        """
+        keep = count_kept(check_density(density), size_of(model, names))
+        groups = prunable_groups(model, example_of(model, loader), names)
+        kept = top_channels(
+            groups,
+            self.scores(model, loader, groups),
+            parameters_named(model, names),
+            keep,
+            scope=self.scope,
+            least=self.least,
+        )
+        return channel_mask(model, groups, kept, names)
 
     def scores(
         self, model: nn.Module, loader: Any, groups: Sequence[ChannelGroup]

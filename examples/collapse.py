@@ -67,8 +67,8 @@ class Setting:
 
 SETTINGS = {
     "lenet-300-100": Setting("mnist", (1, 28, 28), 64, 2, rounds=60, trained=2000),
-    "resnet20": Setting("cifar10", (3, 32, 32), 64, 1, rounds=20),
-    "vgg16": Setting("cifar10", (3, 32, 32), 16, 1, rounds=10, synflow_rounds=30),
+    "resnet20": Setting("cifar10", (3, 32, 32), 32, 1, rounds=10),
+    "vgg16": Setting("cifar10", (3, 32, 32), 16, 1, rounds=5, synflow_rounds=20),
 }
 
 
@@ -169,8 +169,9 @@ def table(cache: Path) -> str:
         order = sorted(rows["density"].unique(), reverse=True)
         parts.append(f"| | {' | '.join(f'{d:.4g}' for d in 100 * pd.Series(order))} |")
         parts.append(f"| --- |{' ---: |' * len(order)}")
-        for method, of_method in rows.groupby("method", sort=False):
-            cells = {row["density"]: _cell(row) for row in of_method.to_dict("records")}
+        for method in methods(SETTINGS[str(net)]):
+            of_method = rows.loc[rows["method"] == method].to_dict("records")
+            cells = {row["density"]: _cell(row) for row in of_method}
             parts.append(f"| {method} | {' | '.join(cells.get(d, '') for d in order)} |")
         parts.append("")
     return "\n".join(parts)

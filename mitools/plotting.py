@@ -143,7 +143,8 @@ def densities(table: pd.DataFrame, *, title: str | None = None) -> Figure:
     left = min(some) / 2 if len(some) else 1e-4  # a bar on a logarithmic axis begins somewhere
     axes.barh(rows, nominal, height=0.7, color=_KEPT, label="kept")
     axes.barh(rows, wired, height=0.36, color=_BETWEEN, label="kept and on a path")
-    axes.set_xscale("log")
+    if len(some):
+        axes.set_xscale("log")
     axes.set_xlim(left, 1.0)
     for row, state in enumerate(table["state"]):
         axes.text(left, row, f"  {state}", va="center", fontsize=7, color=_INK)

@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -97,12 +98,18 @@ def methods(setting: Setting) -> dict[str, Pruner]:
     return found
 
 
+@cache
+def real(data: str, root: str) -> Samples:
+    """Return all training images."""
+    return {"mnist": mnist, "cifar10": cifar10}[data](root)
+
+
 def data_of(setting: Setting) -> Samples:
     """Return the first training images, real ones where MITOOLS_DATA has them."""
     n = setting.trained or setting.batch * setting.batches
     root = os.environ.get("MITOOLS_DATA")
     if root is not None:
-        return {"mnist": mnist, "cifar10": cifar10}[setting.data](root).take(range(n))
+        return real(setting.data, root).take(range(n))
     if setting.data == "mnist":
         small = digits()
         images = F.interpolate(small.inputs.view(-1, 1, 8, 8), (28, 28), mode="bilinear")
@@ -131,11 +138,11 @@ def masks(
         yield density, Mask(top_k(scores, round(density * weights.size), pruner.scope))
 
 
-def measure(net: str, wanted: list[str], densities: list[float], cache: Path) -> None:
+def measure(net: str, wanted: list[str], densities: list[float], kept: Path) -> None:
     """Prune by every method at every density, and add a line to the cache for each mask."""
     setting = SETTINGS[net]
     samples, model = data_of(setting), named(net, setting.shape)
-    done = set() if not cache.exists() else set(map(_key, _read(cache)))
+    done = set(map(_key, _read(kept))) if kept.exists() else set()
     for method, pruner in methods(setting).items():
         if wanted and not any(word.lower() == method.lower() for word in wanted):
             continue
@@ -150,7 +157,7 @@ def measure(net: str, wanted: list[str], densities: list[float], cache: Path) ->
             empty = sum(layer.kept == 0 for layer in mask.layers())
             counts = {"size": mask.size, "kept": mask.nonzeros, "on_path": wired, "empty": empty}
             seconds = round(time.perf_counter() - start, 1)
-            with cache.open("a") as file:
+            with kept.open("a") as file:
                 row = {**line, "density": density, **counts, "seconds": seconds}
                 print(json.dumps(row), file=file)
             print(
@@ -159,9 +166,9 @@ def measure(net: str, wanted: list[str], densities: list[float], cache: Path) ->
             start = time.perf_counter()
 
 
-def table(cache: Path) -> str:
+def table(kept: Path) -> str:
     """Return Markdown: a table for each network, a row for each method."""
-    lines = pd.DataFrame(_read(cache))
+    lines = pd.DataFrame(_read(kept))
     parts = []
     for net, rows in lines.groupby("net", sort=False):
         told = ", ".join(rows["data"].unique())
@@ -184,8 +191,8 @@ def _cell(row: dict) -> str:
     return f"{100 * row['on_path'] / row['kept']:.3g}{empty}"
 
 
-def _read(cache: Path) -> list[dict]:
-    return [json.loads(line) for line in cache.read_text().splitlines()]
+def _read(kept: Path) -> list[dict]:
+    return [json.loads(line) for line in kept.read_text().splitlines()]
 
 
 def _key(row: dict) -> tuple:

@@ -69,7 +69,6 @@ def test_every_pruner_counts_exactly(pruner, net):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     mask = prune(model, data, pruner, density=0.1)
     assert mask.nonzeros == round(0.1 * mask.size)
-    assert mask == prune(model, data, pruner, density=0.1)
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
 
 
@@ -171,19 +170,11 @@ def test_branches_of_a_residual_network_share_the_flow(shortcuts):
             assert first + round_it == pytest.approx(total, rel=1e-6)
 
 
-def test_resnet_110_leaves_the_range_of_float32_and_is_scored():
-    model = resnet(110, width=0.25)
-    sums = flow(model, (3, 8, 8))
-    assert sums["fc.weight"] == pytest.approx(sums["conv1.weight"], rel=1e-6)
-    assert torch.finfo(torch.float32).max < sums["fc.weight"] < torch.finfo(torch.float64).max
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "decades"), [(lambda: vgg(16), 22), (lambda: resnet(110), 139)], ids=["vgg", "resnet"]
 )
-def test_published_widths_do_not_overflow(model, decades):
-    # 3.1e22 and 1.8e139 have been seen for networks drawn by the same law.
+def test_networks_of_full_width_do_not_overflow(model, decades):
+    # 3.1e22 and 1.8e139 have been seen for networks drawn by the same law; float32 ends at 3.4e38.
     sums = flow(model(), (3, 32, 32))
     assert sums["fc.weight"] == pytest.approx(sums["conv1.weight"], rel=1e-6)
     assert 10.0 ** (decades - 4) < sums["fc.weight"] < 10.0 ** (decades + 4)

@@ -54,8 +54,8 @@ class ResampledMasks:
     cannot have learnt from it: it is first run on a sealed loader, and if that stays shut the
     answer is 0, exactly. Otherwise the masks of `datasets` data sets are charged by half of
     `mask_information.independent_code` and, up to 2^27 weights in all, half of `channel_code`,
-    which knows initial weights, rows, columns, weights that move together and channels that go as
-    a whole; each mask by the code fitted on the others. Where the data know their label noise, it
+    which knows initial weights, rows, columns, weights that depend on each other and channels that
+    go as a whole; each mask by the code fitted on the others. Where the data know their label noise, it
     is also decoded from each mask, and its entropy is a second upper bound.
     Pruners that train do so on many data sets at once, see `repruned`.
 
@@ -195,8 +195,10 @@ class ResampledMasks:
     def _certified(self, rows: BoolArray, evidence: Evidence) -> float:
         mask = evidence.mask
         kept = mask.nonzeros if count_was_asked_for(mask) else None
-        shapes, _ = _layout(evidence)
-        code = partial(channel_in_order, featured=False)
+        shapes, weights = _layout(evidence)
+        # For a limit every mask is coded several times: quick codes where there are many weights.
+        few = len(rows) * rows.shape[1] ** 2 <= _PAIRED
+        code = partial(channel_in_order, weights=weights, featured=few)
         return certified_limit(rows, shapes, kept=kept, confidence=evidence.confidence, code=code)
 
     def _decoded(self, masks: Sequence[Mask], drawn: list[Samples], evidence: Evidence) -> Estimate:
@@ -254,7 +256,10 @@ def _layout(evidence: Evidence) -> tuple[list[tuple[int, int]], FloatArray]:
 
 
 _MIXED = 1 << 27
-"""Masks times weights up to which rows, columns and groups of weights are coded too."""
+"""Masks times weights up to which rows, columns, groups and pairs of weights are coded too."""
+
+_PAIRED = 1 << 25
+"""Masks times pairs of weights up to which the certified limit has all codes, and not only some."""
 
 _BOUNDED = {"I(mask; data)": DATA, "I(mask; label noise | inputs)": NOISE}
 """What schemes draw from the law of the data themselves, and so bound; others only come close."""

@@ -35,7 +35,7 @@ def coupled(model: nn.Module, example: Any) -> tuple[tuple[ChannelGroup, ...], d
     devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
     with torch.inference_mode(False), torch.enable_grad(), seeded(0, devices):
         twin = _twin(model)
-        run = _runner(example, next(iter(devices)))
+        run = _runner(example, next(iter(devices), torch.device("cpu")))
         trace = _traced(twin, run)
         groups, reasons = _proposed(trace)
         with torch.no_grad():
@@ -64,6 +64,11 @@ class _Trace:
 
 def _twin(model: nn.Module) -> nn.Module:
     """Return a copy in evaluation mode with positive weights, so that nothing is dead by chance."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise ValueError(
+            "model must be plain torch; TorchScript cannot be taken apart. Pass the "
+            "model it was made from."
+        )
     try:
         twin = copied(model).eval()
     except Exception as error:
@@ -105,7 +110,8 @@ def _runner(example: Any, device: torch.device) -> Callable[..., list[Tensor]]:
         return tuple(cast(item, dtype) for item in value) if isinstance(value, tuple) else value
 
     def run(model: nn.Module, parameters: Mapping[str, Tensor] | None = None) -> list[Tensor]:
-        dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
+        floating = (p.dtype for p in model.parameters() if p.is_floating_point())
+        dtype = next(floating, torch.float32)
         given = cast(args, dtype), cast(kwargs, dtype)
         return list(outputs_of(functional_call(model, dict(parameters or {}), *given)))
 
@@ -128,7 +134,7 @@ def _traced(twin: nn.Module, run: Callable[..., list[Tensor]]) -> _Trace:
         raise ValueError(
             "model must run on example_input and be traceable by autograd; tracing stopped with "
             f"{type(error).__name__}: {str(error).strip() or 'no message'}. Has example_input the "
-            "shape of a batch? TorchScript and functions without gradients cannot be traced."
+            "shape and the dtype of a batch?"
         ) from error
     finally:
         for hook in hooks:
@@ -320,15 +326,8 @@ def _failure(
 ) -> str | None:
     """Stop reading about half of the channels, then remove them; return what differs."""
     kept = {group.name: _about_half(group.size) for group in groups}
-    weights: dict[str, Tensor] = dict(twin.named_parameters())
-    for group in groups:
-        for part in group.parts:
-            if part.role == "consumes":
-                weight = weights[part.parameter]
-                gone = positions_of(part, ~kept[group.name]).to(weight.device)
-                weights[part.parameter] = weight.index_fill(part.axis, gone, 0.0)
-    masked = run(twin, weights)
     try:
+        masked = run(twin, _unread(twin, groups, kept))
         with _restored(twin):
             shrunk = run(remove_channels_(twin, groups, kept))
     except Exception as error:
@@ -338,6 +337,19 @@ def _failure(
     if not all(_close(a, b) for a, b in zip(masked, shrunk, strict=True)):
         return "its channels matter beyond the weights that read them"
     return None
+
+
+def _unread(
+    twin: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the parameters with zeros where channels that are not kept would be read."""
+    weights: dict[str, Tensor] = dict(twin.named_parameters())
+    for group in groups:
+        for part in group.of_role("consumes"):
+            weight = weights[part.parameter]
+            gone = positions_of(part, ~kept[group.name]).to(weight.device)
+            weights[part.parameter] = weight.index_fill(part.axis, gone, 0.0)
+    return weights
 
 
 def _about_half(size: int) -> Tensor:

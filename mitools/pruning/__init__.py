@@ -32,6 +32,7 @@ from mitools.pruning.snip import SNIP
 from mitools.pruning.sosp import SOSP
 from mitools.pruning.structured import Structured, top_channels
 from mitools.pruning.synflow import SynFlow
+from mitools.pruning.thinet import ThiNet
 from mitools.pruning.trained import IMP, MagnitudeAfterTraining, Ticket
 
 PRUNERS: dict[str, Pruner] = {
@@ -88,6 +89,7 @@ __all__ = [
     "SquaredGradient",
     "Structured",
     "SynFlow",
+    "ThiNet",
     "Ticket",
     "channel_groups",
     "channel_mask",

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from example_nets import NETS, plain, samples
+from conformance import STRUCTURED_CHECKS
+from example_nets import CHANNEL_NETS, NETS, plain, samples
 from torch import nn
 
 from mitools.models import copied, tensors_of
@@ -211,3 +212,10 @@ def test_too_low_a_density_shows_before_the_training(monkeypatch):
     monkeypatch.setattr(oto, "train", None)
     with pytest.raises(ValueError, match="density must leave room for 1 channel in every group"):
         prune(model, data, STRONG, density=0.01)
+
+
+@pytest.mark.parametrize("net", CHANNEL_NETS)
+@pytest.mark.parametrize("check", STRUCTURED_CHECKS, ids=lambda check: check.__name__)
+def test_conformance(check, net):
+    training = Training(epochs=2, batch_size=12, optimizer=SGD(lr=0.05))
+    check(OTO(training, penalty=1.0, epsilon=0.95), CHANNEL_NETS[net])

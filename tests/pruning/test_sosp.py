@@ -3,12 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from example_nets import samples
+from conformance import STRUCTURED_CHECKS
+from example_nets import CHANNEL_NETS, samples
 from torch import nn
 from torch.func import functional_call
 
-from mitools.pruning import SOSP
-from mitools.pruning.channels import channel_groups
+from mitools.pruning import SOSP, prune
+from mitools.pruning.channels import channel_groups, kept_channels
 
 
 class Joined(nn.Module):
@@ -101,3 +102,33 @@ def test_both_orders_count():
     slope = torch.autograd.grad(F.cross_entropy(model(given[0]), given[1]), inner)[0]
     first = (weights["inner.weight"] * slope).flatten(1).sum(1).abs()
     assert (found > first * 1.01).all()
+
+
+@pytest.mark.parametrize("net", CHANNEL_NETS)
+@pytest.mark.parametrize("check", STRUCTURED_CHECKS, ids=lambda check: check.__name__)
+def test_conformance(check, net):
+    check(SOSP(), CHANNEL_NETS[net])
+
+
+def test_keeps_the_channels_of_the_largest_scores():
+    model, data = CHANNEL_NETS["residual"]()
+    groups = channel_groups(model, data.inputs[:1])
+    kept = kept_channels(groups, prune(model, data, SOSP(batches=1), density=0.5))
+    scores = SOSP(batches=1).scores(model, data, groups)
+    stays = torch.cat([scores[name][kept[name]] for name in scores])
+    goes = torch.cat([scores[name][~kept[name]] for name in scores])
+    lowest = {name: float(score.max()) for name, score in scores.items()}
+    crowned = sum(lowest[name] < goes.max() for name in scores)  # kept as the last of their group
+    assert int((stays < goes.max()).sum()) <= crowned
+
+
+@pytest.mark.parametrize(("change", "match"), [
+    ({"batches": 0}, "batches must be at least 1"),
+    ({"statistics": "none"}, "statistics must be"),
+    ({"precision": "half"}, "precision must be"),
+    ({"scope": "wide"}, "scope must be one of"),
+    ({"least": 0}, "least must be"),
+])  # fmt: skip
+def test_bad_fields(change, match):
+    with pytest.raises(ValueError, match=match):
+        SOSP(**change)

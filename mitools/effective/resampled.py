@@ -55,8 +55,8 @@ class ResampledMasks:
     answer is 0, exactly. Otherwise the masks of `datasets` data sets are charged by half of
     `mask_information.independent_code` and, up to 2^27 weights in all, half of `channel_code`,
     which knows initial weights, rows, columns, weights that depend on each other and channels that
-    go as a whole; each mask by the code fitted on the others. Where the data know their label noise, it
-    is also decoded from each mask, and its entropy is a second upper bound.
+    go as a whole; each mask by the code fitted on the others. Where the data know their label
+    noise, it is also decoded from each mask, and its entropy is a second upper bound.
     Pruners that train do so on many data sets at once, see `repruned`.
 
     Parameters

@@ -17,7 +17,7 @@ from mitools.pruning.channels import channel_mask
 from mitools.pruning.mask import Mask
 from mitools.pruning.selection import check_density, count_kept
 
-_HALVINGS = 16
+_HALVINGS = 11
 
 
 def mipp(
@@ -176,11 +176,15 @@ class MIPP:
 def _bisected(
     model: nn.Module, known: Moments, engine: Engine, density: float, least: int, progress: bool
 ) -> tuple[Engine, Found]:
-    """Return the mildest knob, to within the halvings, at which few enough weights stay."""
+    """Return the mildest knob found at which few enough weights stay, and what stays there.
+
+    Where room is left for channels, the last ones dropped come back as long as they fit.
+    """
     size = sum(model.get_parameter(name).numel() for name in known.names)
     keep = count_kept(check_density(density), size)
     _check_floor(model, known, keep, size, least)
-    mild, strong, best = 0.0, 1.0, None
+    mild, strong = 0.0, 1.0
+    best: tuple[Engine, Found] | None = None
     for _ in range(_HALVINGS):
         middle = (mild + strong) / 2
         tried = engine.at(middle)
@@ -191,17 +195,46 @@ def _bisected(
         strong = middle
         if best is None or found.mask.nonzeros > best[1].mask.nonzeros:
             best = tried, found
-        if found.mask.nonzeros == keep:
-            break
     if best is None:
         tried = engine.at(1.0)
         best = tried, eliminated(model, known, tried, least=least, progress=progress)
-    return best
+    tried, found = best
+    widths = _filled(model, known, found, keep)
+    if widths != {name: int(stay.sum()) for name, stay in found.kept.items()}:
+        found = eliminated(model, known, tried, least=least, widths=widths, progress=progress)
+    return tried, found
+
+
+def _filled(model: nn.Module, known: Moments, found: Found, keep: int) -> dict[str, int]:
+    """Return widths with as many more channels as fit, those first that were hardest to drop."""
+    widths = {name: int(stay.sum()) for name, stay in found.kept.items()}
+    gone = {
+        name: [step for step in result.steps if not step.kept]
+        for name, result in found.layers.items()
+    }
+    fits = set(gone)
+    while fits:
+        last = {name: gone[name][-1] for name in fits if gone[name]}
+        if not last:
+            break
+        name = min(last, key=lambda n: (last[n].p_value or 0.0, -last[n].phi))
+        more = {**widths, name: widths[name] + 1}
+        if _weights(model, known, more) <= keep:
+            widths = more
+            gone[name].pop()
+        else:
+            fits.remove(name)
+    return widths
+
+
+def _weights(model: nn.Module, known: Moments, widths: Mapping[str, int]) -> int:
+    """Return how many weights so many channels have."""
+    first = {g.name: torch.arange(g.size) < widths.get(g.name, g.size) for g in known.groups}
+    return channel_mask(model, known.groups, first, known.names).nonzeros
 
 
 def _check_floor(model: nn.Module, known: Moments, keep: int, size: int, least: int) -> None:
-    first = {g.name: torch.arange(g.size) < least for g in known.groups}
-    floor = channel_mask(model, known.groups, first, known.names).nonzeros
+    floor = _weights(model, known, {g.name: min(least, g.size) for g in known.groups})
     if keep < floor:
         raise ValueError(
             f"density must leave {least} channel{'s' * (least > 1)} in each group, at least "

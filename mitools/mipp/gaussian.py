@@ -15,6 +15,7 @@ from mitools.mipp.wilks import wilks_p
 from mitools.pruning.scoring import reproducibly
 
 _MILD, _STRONG = -6.0, 12.0  # log10 of the noise
+_LITTLE = 1e-9  # nats
 
 
 @dataclass(frozen=True)
@@ -86,20 +87,14 @@ class Gaussian:
         Raises
         ------
         ValueError
-            If there are too few rows for a test, a covariance is singular, or a width is asked for
-            in TERC's order.
+            If there are too few rows for a test, or a covariance is singular.
         """
-        if width is not None and self.order == "terc":
-            raise ValueError(
-                f"widths must be left to the test in TERC's order, which visits channels once; got "
-                f"{width} for {layer.name!r}. Use order='backward'."
-            )
         with reproducibly():
             search = _Search(layer, self)
-            if self.order == "terc":
-                search.visit(least)
+            if self.order == "backward":
+                search.descend(least, width)
             else:
-                search.descend(least if width is None else width, forced=width is not None)
+                search.visit(least, width)
             return search.answer()
 
 
@@ -107,63 +102,79 @@ class _Search:
     """Which channels are left, and what was found on the way."""
 
     def __init__(self, layer: Layer, engine: Gaussian) -> None:
-        self._engine, self._size = engine, layer.size
+        self._engine = engine
         self._states = [_State(relation, engine) for relation in layer.relations]
         self._left = torch.ones(layer.size, dtype=torch.bool)
+        self._count, self._phi = layer.size, self._summed()
         self._steps: list[Step] = []
-        self._last: dict[int, Step] = {}
         self._before = sum(state.information for state in self._states)
 
-    def descend(self, least: int, forced: bool) -> None:
+    def descend(self, least: int, width: int | None) -> None:
         """Drop the channel that tells least, again and again."""
-        while int(self._left.sum()) > least:
-            phi = torch.where(self._left, self._phi(), math.inf)
-            channel = int(phi.argmin())
-            p_value = None if forced else self._p_value(channel)
-            if p_value is not None and p_value <= 1.0 - self._engine.confidence:
+        while self._more_than(least if width is None else width):
+            channel = int(torch.where(self._left, self._phi, math.inf).argmin())
+            if width is None and self._significant(channel):
                 return
-            self._drop(channel, p_value)
+            self._drop(channel)
 
-    def visit(self, least: int) -> None:
-        """Visit each channel once, the least informative by itself first."""
-        alone = sum(state.alone for state in self._states)
-        assert isinstance(alone, Tensor)
-        for channel in torch.sort(alone, stable=True).indices.tolist():
-            p_value = self._p_value(channel)
-            if p_value > 1.0 - self._engine.confidence and int(self._left.sum()) > least:
-                self._drop(channel, p_value)
+    def visit(self, least: int, width: int | None) -> None:
+        """Visit each channel once, the least informative by itself first.
+
+        Towards a width, again and again: each time those go that add little, twice as much as the
+        time before, until enough are gone.
+        """
+        alone = torch.stack([state.alone() for state in self._states]).sum(0)
+        order = torch.sort(alone, stable=True).indices.tolist()
+        most = _LITTLE
+        while self._more_than(least if width is None else width):
+            for channel in order if width is None else self._still(order):
+                small = self._phi[channel] <= most if width else not self._significant(channel)
+                if small and self._more_than(width or least):
+                    self._drop(channel)
+            most *= 2.0
+            if width is None:
+                return
 
     def answer(self) -> Elimination:
         """Return what was found, with what those that stay tell at the end."""
-        phi, stay = self._phi(), self._left.nonzero().flatten()
-        ranked = stay[torch.sort(phi[stay], stable=True).indices].tolist()
-        ends = []
-        for channel in ranked:
-            ends.append(Step(channel, float(phi[channel]), self._tested(channel), True, len(stay)))
+        stay = self._left.nonzero().flatten()
+        ranked = stay[torch.sort(self._phi[stay], stable=True).indices].tolist()
+        ends = tuple(self._step(channel, True, len(stay)) for channel in ranked)
         after = sum(state.information for state in self._states)
         drift = max(state.drift for state in self._states)
         return Elimination(self._left, (*self._steps, *ends), self._before, after, drift)
 
-    def _drop(self, channel: int, p_value: float | None) -> None:
-        phi = float(self._phi()[channel])
+    def _drop(self, channel: int) -> None:
         self._left[channel] = False
+        self._count -= 1
+        self._steps.append(self._step(channel, False, self._count))
         for state in self._states:
             state.drop(channel, self._left)
-        self._steps.append(Step(channel, phi, p_value, False, int(self._left.sum())))
+        self._phi = self._summed()
 
-    def _phi(self) -> Tensor:
+    def _step(self, channel: int, kept: bool, left: int) -> Step:
+        try:
+            p_value = self._p_value(channel)
+        except ValueError:  # towards a width, which asks for no test
+            p_value = None
+        return Step(channel, float(self._phi[channel]), p_value, kept, left)
+
+    def _more_than(self, least: int) -> bool:
+        return self._count > least
+
+    def _significant(self, channel: int) -> bool:
+        return self._p_value(channel) <= 1.0 - self._engine.confidence
+
+    def _still(self, order: list[int]) -> list[int]:
+        return [channel for channel in order if self._left[channel]]
+
+    def _summed(self) -> Tensor:
         return torch.stack([state.phi for state in self._states]).sum(0)
 
     def _p_value(self, channel: int) -> float:
         """Return the smallest p-value of all consumers, times their number."""
         found = [state.p_value(channel) for state in self._states]
         return min(1.0, len(found) * min(found))
-
-    def _tested(self, channel: int) -> float | None:
-        try:
-            return self._p_value(channel)
-        except ValueError:  # forced to a width, which asks for no test
-            return None
 
 
 class _State:
@@ -173,11 +184,9 @@ class _State:
         scaled = _Scaled(relation, engine)
         self._scaled, self._count = scaled, relation.count
         self._walk = Precisions(scaled.precisions(), relation.variables)
-        self._sizes = [len(each) for each in relation.variables]
-        self.alone = scaled.alone(relation.variables)
+        self._variables = relation.variables
         self.drift = 0.0
-        self._renewed = self._variables
-        self._worn_at = self._variables
+        self._renewed = self._walk.count
         self.phi = self._phi()
 
     @property
@@ -185,10 +194,14 @@ class _State:
         """I(A_S; T) in nats."""
         return self._scaled.information(self._walk.left)
 
+    def alone(self) -> Tensor:
+        """Return what each channel tells by itself, in nats."""
+        return self._scaled.alone(self._variables)
+
     def p_value(self, channel: int) -> float:
         """Return that of a channel's phi."""
-        own = self._sizes[channel]
-        others, targets = self._variables - own, self._scaled.targets
+        own = len(self._variables[channel])
+        others, targets = self._walk.count - own, self._scaled.targets
         return wilks_p(float(self.phi[channel]), own, targets, others, self._count)
 
     def drop(self, channel: int, left: Tensor) -> None:
@@ -197,7 +210,7 @@ class _State:
         if self._due(left):
             before = self._phi()
             self._walk.replace(self._scaled.precisions(self._walk.left))
-            self._renewed = self._variables
+            self._renewed = self._walk.count
             self.phi = self._phi()
             gap = (self.phi - before)[left].abs()
             self.drift = max(self.drift, float(gap.max()) if len(gap) else 0.0)
@@ -206,14 +219,10 @@ class _State:
 
     def _due(self, left: Tensor) -> bool:
         """Whether to compute anew: half are gone, or much rounding since a while ago."""
-        now = self._variables
+        now = self._walk.count
         if now <= self._renewed // 2:
             return True
         return now < self._renewed - self._renewed // 32 and self._walk.worn(left)
-
-    @property
-    def _variables(self) -> int:
-        return int(self._walk.left.sum())
 
     def _phi(self) -> Tensor:
         return self._walk.phi.cpu()

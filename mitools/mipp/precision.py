@@ -36,22 +36,21 @@ class Precisions:
     def __init__(self, pair: Tensor, variables: Sequence[Sequence[int]]) -> None:
         width = max((len(each) for each in variables), default=0)
         padded = [[*each, *[-1] * (width - len(each))] for each in variables]
-        index = torch.tensor(padded, dtype=torch.int64).reshape(len(variables), width)
-        self.index = index.to(pair.device)
+        self._index = torch.tensor(padded, device=pair.device).long().reshape(len(padded), width)
+        self._own = [torch.tensor(each, device=pair.device).long() for each in variables]
         self.left = torch.ones(pair.shape[-1], dtype=torch.bool, device=pair.device)
+        self.count = pair.shape[-1]
         self.replace(pair)
 
     def replace(self, pair: Tensor) -> None:
         """Go on with P and Q of the variables left, computed anew."""
-        self._pair = pair
-        self._place = self.left.long().cumsum(0) - 1
-        self._panel = pair.new_zeros(2, len(self._place_of_left()) + 1, _PANEL)
-        self._waiting = 0
-        at, real = self._positions()
+        self._hold(pair)
+        real = self._at < self.count
+        at = torch.where(real, self._at, 0)
         blocks = pair[:, at[:, :, None], at[:, None, :]]
         unit = torch.eye(at.shape[1], dtype=pair.dtype, device=pair.device)
         self._blocks = torch.where(real[:, :, None] & real[:, None, :], blocks, unit)
-        self._start = self._diagonals()
+        self._start = self._diagonals() * _ROUNDING / _TRUSTED
 
     @property
     def phi(self) -> Tensor:
@@ -64,13 +63,12 @@ class Precisions:
 
     def worn(self, channels: Tensor) -> bool:
         """Whether rounding may have grown too large: what is left of a variance is a small rest."""
-        now = self._diagonals()[:, channels]
-        return bool((self._start[:, channels] * _ROUNDING > now.abs() * _TRUSTED).any())
+        small = self._start > self._diagonals().abs()
+        return bool(small.any(-1).any(0)[channels].any())
 
     def drop(self, channel: int) -> None:
         """Take a channel's variables out."""
-        own = self.index[channel]
-        own = own[own >= 0]
+        own = self._own[channel]
         if not len(own):
             return
         at = self._place[own]
@@ -78,43 +76,43 @@ class Precisions:
         columns = self._pair[:, :, at] - waiting[:, :-1] @ waiting[:, at].mT
         factor = torch.linalg.cholesky(columns[:, at])
         half = torch.linalg.solve_triangular(factor, columns.mT, upper=False).mT
-        self._wait(half)
-        padded = torch.cat([half, half.new_zeros(2, 1, len(own))], dim=1)
-        of_blocks = padded[:, self._positions()[0]]
+        here = self._wait(half)
+        of_blocks = self._panel[:, :, here][:, self._at]
         self._blocks -= of_blocks @ of_blocks.mT
         self.left[own] = False
-        if int(self.left.sum()) < _SHRINK * self._pair.shape[-1]:
-            self._shrink()
+        self.count -= len(own)
+        if self.count < _SHRINK * self._pair.shape[-1]:
+            self._settle()
+            stay = self._place[self.left]
+            self._hold(self._pair[:, stay[:, None], stay])
 
-    def _wait(self, half: Tensor) -> None:
+    def _hold(self, pair: Tensor) -> None:
+        """Take matrices of the variables left, and find where these are."""
+        self._pair, self._waiting = pair, 0
+        self._place = self.left.long().cumsum(0) - 1
+        # One more row, which stays 0: there are the variables that channels lack or have lost.
+        self._panel = pair.new_zeros(2, self.count + 1, _PANEL)
+        real = (self._index >= 0) & self.left[self._index]
+        self._at = torch.where(real, self._place[self._index], self.count)
+
+    def _wait(self, half: Tensor) -> slice:
+        """Put columns into the panel; return where."""
         more = half.shape[-1]
         if self._waiting + more > self._panel.shape[-1]:
             self._settle()
-            if more > self._panel.shape[-1]:
-                self._panel = half.new_zeros(2, self._panel.shape[1], more)
-        self._panel[:, :-1, self._waiting : self._waiting + more] = half
+        if more > self._panel.shape[-1]:
+            self._panel = half.new_zeros(2, self._panel.shape[1], more)
+        here = slice(self._waiting, self._waiting + more)
+        self._panel[:, :-1, here] = half
         self._waiting += more
+        return here
 
     def _settle(self) -> None:
+        """Subtract what waits."""
         waiting = self._panel[:, :-1, : self._waiting]
         for matrix, columns in zip(self._pair, waiting, strict=True):
             matrix.addmm_(columns, columns.mT, alpha=-1.0)
         self._waiting = 0
-
-    def _shrink(self) -> None:
-        self._settle()
-        stay = self._place_of_left()
-        self._pair = self._pair[:, stay[:, None], stay]
-        self._place = self.left.long().cumsum(0) - 1
-        self._panel = self._panel.new_zeros(2, len(stay) + 1, self._panel.shape[-1])
-
-    def _place_of_left(self) -> Tensor:
-        return self._place[self.left]
-
-    def _positions(self) -> tuple[Tensor, Tensor]:
-        """Return where each channel's variables are, -1 for none, and which are some."""
-        real = (self.index >= 0) & self.left[self.index]
-        return torch.where(real, self._place[self.index], -1), real
 
     def _diagonals(self) -> Tensor:
         return self._blocks.diagonal(dim1=-2, dim2=-1)

@@ -2,7 +2,7 @@
 
 import math
 
-from scipy.stats import f as f_law
+from scipy.special import fdtrc
 
 
 def wilks_p(phi: float, variables: int, targets: int, others: int, count: int) -> float:
@@ -44,4 +44,4 @@ def wilks_p(phi: float, variables: int, targets: int, others: int, count: int) -
             "places, reduce='mean', or widths=..., which needs no test."
         )
     ratio = math.expm1(2.0 * max(phi, 0.0) / root) * freedom / (g * t)
-    return float(f_law.sf(ratio, g * t, freedom))
+    return float(fdtrc(g * t, freedom, ratio))

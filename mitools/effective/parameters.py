@@ -19,10 +19,12 @@ from mitools.effective.evidence import (
     untouched_weights,
 )
 from mitools.effective.prequential import TangentDecoding, affordable_decoders
+from mitools.effective.repruning import check_checkpoint
 from mitools.effective.resampled import ResampledMasks
 from mitools.mask_information import DATA, NOISE
-from mitools.models import check_finite, prunable
+from mitools.models import check_finite, check_module, prunable
 from mitools.pruning import Mask
+from mitools.pruning.names import fit, places
 from mitools.results import EffectiveParameters, Estimate, LayerCount
 
 _TRACED = 1 << 24  # weights up to which paths are traced: above, tracing needs too much memory
@@ -74,7 +76,9 @@ def peff(
         Whether to show bars on stderr.
     checkpoint : path of a directory, optional
         Where `ResampledMasks` keeps the masks of runs that are finished; after an interruption
-        the same call goes on from there, and its answer is the same.
+        the same call goes on from there, and its answer is the same. Runs are known by the repr of
+        the pruner, so that of a pruner of your own must state all its settings, as a frozen
+        dataclass's does.
 
     Returns
     -------
@@ -87,9 +91,11 @@ def peff(
         If the mask does not fit the model, or is none.
     ValueError
         If the model has nothing to prune, holds NaN, or does not fit the data; if the loader is
-        empty or does not give pairs (inputs, targets); or if a method asked for cannot be used.
+        empty or does not give pairs (inputs, targets); if a method asked for cannot be used; or if
+        checkpoint is a file.
     TypeError
-        If model is no module, or method no method.
+        If model is no module, method no method, or the repr of a pruner with checkpoint tells
+        nothing of it but its place in memory.
 
     Examples
     --------
@@ -105,13 +111,8 @@ def peff(
     """
     if not (isinstance(confidence, float) and 1e-9 < 1.0 - confidence < 1.0):
         raise ValueError(f"confidence must be a number between 0 and 1; got {confidence!r}.")
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"model must be a torch module; got {type(model).__name__}. The order is "
-            "peff(model, mask, loader)."
-        )
+    check_module(model, "The order is peff(model, mask, loader).")
     asked = _methods(method)
-    counted = prunable(model)
     check_finite(dict(model.named_parameters()))
     mask = Mask.of(mask, model)
     mask.check_fits(model)
@@ -127,6 +128,8 @@ def peff(
     )
     evidence, weights, obstacle = _at_untouched_weights(evidence, init, asked is None)
     methods = ([Counting()] if obstacle else _affordable(evidence)) if asked is None else asked
+    if checkpoint is not None:
+        _check_checkpoint(checkpoint, methods, mask)
     share = (1.0 - confidence) / max(1, sum(_RANDOM.get(type(how), 1) for how in methods))
     evidence = dataclasses.replace(evidence, confidence=1.0 - share)
     found, skipped = _found(methods, evidence, asked is None)
@@ -134,9 +137,7 @@ def peff(
     quantity, lower, upper = _best(found, evidence)
     point, doubt = _between(lower, upper, found)
     layers, traced = _layers(evidence.model, mask, evidence.samples)
-    excluded = {name: reason for name, reason in counted.excluded.items() if name not in mask}
-    unmasked = {name: weight for name, weight in counted.items() if name not in mask}
-    excluded = dict.fromkeys(unmasked, "not in the mask") | excluded
+    excluded, unmasked = _outside(model, mask)
     return EffectiveParameters(
         nonzeros=mask.nonzeros,
         size=mask.size,
@@ -147,11 +148,11 @@ def peff(
         point=point,
         bounds=tuple(found),
         layers=layers,
-        excluded=tuple(f"{name} ({reason})" for name, reason in excluded.items()),
+        excluded=excluded,
         source=mask.source if mask.pruner is None else f"made by {mask.pruner}",
         weights=weights,
         notes=(
-            *_unmasked(unmasked, mask),
+            *unmasked,
             *obstacle,
             *skipped,
             *doubt,
@@ -161,12 +162,30 @@ def peff(
     )
 
 
-def _unmasked(unmasked: Mapping[str, Tensor], mask: Mask) -> tuple[str, ...]:
-    """Say how many weights the mask leaves alone, unless other names hide them."""
-    size = sum(weight.numel() for name, weight in unmasked.items() if not name.endswith("_orig"))
-    if not size:
-        return ()
-    return (f"{size:,} prunable weights are in no mask: kept, but not counted in p_eff",)
+def _check_checkpoint(
+    directory: str | os.PathLike[str], methods: Sequence[MaskInformation], mask: Mask
+) -> None:
+    """Raise what `check_checkpoint` raises before it could become a note."""
+    for how in methods:
+        if isinstance(how, ResampledMasks):
+            check_checkpoint(directory, how.pruner or remembered_pruner(mask))
+
+
+def _outside(model: nn.Module, mask: Mask) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what the mask leaves alone, and why; and a note if pruning could have removed it."""
+    masked = {id(place.parameter) for place in fit(mask, model).values()}
+    left = {
+        stored: place
+        for stored, place in places(model).items()
+        if id(place.parameter) not in masked
+    }
+    counted = prunable(model)
+    prunable_ones = {name: weight for name, weight in counted.items() if name in left}
+    reasons = dict.fromkeys(prunable_ones, "not in the mask") | counted.excluded
+    excluded = [f"{left[name].name} ({why})" for name, why in reasons.items() if name in left]
+    size = sum(weight.numel() for weight in prunable_ones.values())
+    note = f"{size:,} prunable weights are in no mask: kept, but not counted in p_eff"
+    return tuple(excluded), (note,) if size else ()
 
 
 def _methods(method: object) -> list[MaskInformation] | None:

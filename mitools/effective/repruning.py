@@ -1,6 +1,7 @@
 """The pruner run again on other data, from the same weights and seeds; and kept, to go on from."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -53,7 +54,7 @@ def repruned(
         Whether to show a bar on stderr.
     checkpoint : path of a directory, or None
         Where finished runs are kept, for any call of the same pruner, weights, density and data to
-        take up.
+        take up. The pruner is known by its repr: one of your own must state its settings there.
 
     Returns
     -------
@@ -64,6 +65,8 @@ def repruned(
     ------
     MaskError
         If the pruner gives something else than a mask over the same tensors.
+    ValueError, TypeError
+        As `check_checkpoint`.
     """
     kept = Finished(checkpoint, pruner, model, mask)
     size: int = pruner.together(model, loaders) if _trains_together(pruner) else 1
@@ -106,6 +109,7 @@ class Finished:
     ) -> None:
         self._directory = None if directory is None else Path(directory)
         if self._directory is not None:
+            check_checkpoint(self._directory, pruner)
             self._directory.mkdir(parents=True, exist_ok=True)
             asked = [repr(pruner), fingerprint(model), str(density_of(mask)), *mask]
             self._made_from = "\n".join(asked)
@@ -134,6 +138,32 @@ class Finished:
             return None  # nobody knows what is in it
         key = digest({"inputs": samples.inputs, "targets": samples.targets}, text)
         return self._directory / f"{key[:32]}.mask.safetensors"
+
+
+def check_checkpoint(directory: str | os.PathLike[str], pruner: Pruner | None) -> None:
+    """Check that runs of a pruner can be kept in a directory.
+
+    Raises
+    ------
+    ValueError
+        If it is a file.
+    TypeError
+        If the pruner's repr holds a place in memory: no later run would have it, or one of
+        another pruner might.
+    """
+    if Path(directory).exists() and not Path(directory).is_dir():
+        raise ValueError(
+            f"checkpoint must be a directory, which is made if need be; {Path(directory).name!r} "
+            "is a file. Pass another path."
+        )
+    if _IN_MEMORY.search(repr(pruner)):
+        raise TypeError(
+            "pruner must have a repr that states its settings where checkpoint is given, for runs "
+            f"are known by it; got {pruner!r}. Make it a frozen dataclass, or leave checkpoint out."
+        )
+
+
+_IN_MEMORY = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def _trains_together(pruner: Any) -> TypeGuard[Any]:

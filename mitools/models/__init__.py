@@ -4,6 +4,7 @@ from mitools.models.copies import copied, reinitialized
 from mitools.models.identity import (
     check_finite,
     check_materialized,
+    check_module,
     digest,
     fingerprint,
     tensors_of,
@@ -26,6 +27,7 @@ __all__ = [
     "Prunable",
     "check_finite",
     "check_materialized",
+    "check_module",
     "copied",
     "digest",
     "fingerprint",

@@ -47,6 +47,12 @@ def digest(tensors: dict[str, Tensor], text: str = "") -> str:
     return total.hexdigest()
 
 
+def check_module(model: object, cure: str = "Pass the network itself.") -> None:
+    """Raise TypeError unless model is a torch module."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch module; got {type(model).__name__}. {cure}")
+
+
 def check_materialized(model: nn.Module) -> None:
     """Raise ValueError if a parameter or buffer of the model has no values yet."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):

@@ -10,7 +10,7 @@ from torch import nn
 from tqdm import tqdm
 
 from mitools._validation import checked_count
-from mitools.models import copied, fingerprint, prunable
+from mitools.models import check_module, copied, fingerprint, prunable
 from mitools.pruning.mask import Mask
 from mitools.pruning.scoring import parameters_named
 from mitools.pruning.selection import (
@@ -213,11 +213,7 @@ def prune(
     >>> mask.nonzeros, mask.size
     (370, 7400)
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"model must be a torch module; got {type(model).__name__}. The order is "
-            "prune(model, loader, pruner, density=...)."
-        )
+    check_module(model, "The order is prune(model, loader, pruner, density=...).")
     check_density(density)
     check_pruner(pruner)
     names = tuple(prunable(model, biases=biases, norms=norms, exclude=exclude))

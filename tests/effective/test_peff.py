@@ -22,7 +22,7 @@ from mitools.effective import (
     TangentDecoding,
 )
 from mitools.models import mlp
-from mitools.pruning import SNIP, Iterative, Magnitude, OneShot, Random, SynFlow
+from mitools.pruning import SNIP, Iterative, Magnitude, OneShot, Random, Shuffled, SynFlow
 from mitools.results import EffectiveParameters, Estimate
 from mitools.training import Training, train
 
@@ -288,7 +288,16 @@ def test_shuffled_loader_over_noisy_samples_keeps_labels_and_noise_together(mode
 
 def test_mask_none_reads_the_mask_from_the_model(model):
     nn.utils.prune.random_unstructured(last_layer(model), "weight", amount=0.5)
-    assert peff(model).nonzeros == 120
+    answer = peff(model)
+    assert answer.nonzeros == 120
+    assert answer.excluded == (
+        "fc1.weight (not in the mask)", "fc1.bias (a bias)", "fc2.bias (a bias)",
+    )  # fmt: skip
+    assert any("1,536 prunable weights are in no mask" in note for note in answer.notes)
+    nn.utils.prune.random_unstructured(model.fc1, "weight", amount=0.5)
+    nn.utils.prune.random_unstructured(model.fc1, "bias", amount=0.5)
+    both = peff(model)
+    assert both.excluded == ("fc2.bias (a bias)",) and "in no mask" not in str(both)
     zeros = mlp([64, 24, 10], seed=0)
     prune(zeros, None, OneShot(Magnitude()), density=0.25).apply_(zeros)
     answer = peff(zeros)
@@ -493,6 +502,31 @@ def misfit(model):
 def test_bad_input_is_named(call, kind, message, model, noisy):
     with pytest.raises(kind, match=message):
         call(model, noisy)
+
+
+class Unnamed:
+    """Keeps what its settings say, which its repr does not."""
+
+    def mask(self, model, loader, density, names):
+        next(iter(loader))
+        return OneShot(Magnitude()).mask(model, None, density, names)
+
+
+def test_checkpoints_are_for_directories_and_for_pruners_that_name_themselves(
+    model, noisy, tmp_path
+):
+    mask = prune(model, noisy, OneShot(SNIP()), density=0.2)
+    occupied = tmp_path / "file"
+    occupied.touch()
+    for method in (None, ResampledMasks()):
+        with pytest.raises(ValueError, match="'file' is a file"):
+            peff(model, mask, noisy, method, checkpoint=occupied)
+    for pruner in (Unnamed(), Shuffled(Unnamed())):
+        mask = prune(model, noisy, pruner, density=0.2)
+        for method in (None, ResampledMasks()):
+            with pytest.raises(TypeError, match="repr that states its settings where checkpoint"):
+                peff(model, mask, noisy, method, checkpoint=tmp_path)
+    assert list(tmp_path.iterdir()) == [occupied]
 
 
 def test_data_of_another_width_are_named(model):

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from mitools._typing import FloatArray
-from mitools.data import AdditiveNoise, Samples
+from mitools.data import AdditiveNoise, Samples, samples_of
+from mitools.data.samples import checked_inputs
 from mitools.effective.decoding import class_scores, knows_noise, run_checked
-from mitools.models import untouched
+from mitools.models import check_module, untouched
 from mitools.training.evaluation import place_of, placed
 
 
@@ -23,7 +24,7 @@ def memorised(model: nn.Module, samples: Samples, *, threshold: float | None = N
     ----------
     model : nn.Module
         Trained on the samples; not changed.
-    samples : Samples
+    samples : Samples, or what `mitools.data.samples_of` reads
         Classes.
     threshold : float or None
         In nats; None: a tenth of what guessing costs, log(c) / 10, as in the paper's figure 1a.
@@ -31,7 +32,10 @@ def memorised(model: nn.Module, samples: Samples, *, threshold: float | None = N
     Raises
     ------
     ValueError
-        If the targets are not classes that the model has outputs for.
+        If the targets are not classes that the model has outputs for, or threshold is no positive
+        number.
+    TypeError
+        If model is no module, or samples no data.
 
     References
     ----------
@@ -47,6 +51,13 @@ def memorised(model: nn.Module, samples: Samples, *, threshold: float | None = N
     >>> memorised(model, samples)
     1.0
     """
+    check_module(model)
+    samples = samples_of(samples, argument="samples")
+    if not (threshold is None or threshold > 0.0):
+        raise ValueError(
+            f"threshold must be a positive number of nats, or None; got {threshold!r}. A "
+            "cross-entropy is never below 0."
+        )
     if samples.targets.is_floating_point():
         raise ValueError(
             "samples must hold classes to be memorised; their targets are real-valued. "
@@ -77,10 +88,20 @@ def noise_covariance(model: nn.Module, samples: Samples, population: Tensor) -> 
     float
         About the variance of the noise where all of it is fitted, 0 where none is.
 
+    Raises
+    ------
+    ValueError
+        If the samples do not know their noise, or the model has not an output for each target.
+    TypeError
+        If model is no module, samples no data, or population no tensor.
+
     References
     ----------
     Kumar, Luo and Sellke, arXiv 2402.01089, section 5.2.
     """
+    check_module(model)
+    samples = samples_of(samples, argument="samples")
+    checked_inputs(population, "population")
     if not knows_noise(samples):
         raise ValueError(
             "samples must know their label noise; these keep no clean targets. Add noise with "

@@ -11,8 +11,9 @@ from torch.func import functional_call, jacrev, vjp, vmap
 
 from mitools._typing import FloatArray
 from mitools._validation import checked_count
+from mitools.data.samples import checked_inputs
 from mitools.effective.decoding import run_checked
-from mitools.models import copied, untouched
+from mitools.models import check_module, copied, untouched
 from mitools.pruning import Mask
 from mitools.pruning.scoring import state_of_model, undisturbed
 from mitools.training.evaluation import place_of, placed
@@ -156,7 +157,17 @@ def local_lipschitz(
     -------
     float array, shape (n,)
         For one output, the norm of the gradient.
+
+    Raises
+    ------
+    TypeError
+        If model is no module, or inputs no tensor.
+    ValueError
+        If the model refuses the inputs, or batch_size is not positive.
     """
+    check_module(model)
+    checked_inputs(inputs, "inputs")
+    checked_count("batch_size", batch_size)
     place = place_of(model)
     found = []
     model = _pruned(model, mask)
@@ -199,6 +210,8 @@ def spectral_product(
     ValueError
         If the network has a part of which this is not known.
     """
+    check_module(model)
+    checked_inputs(example, "example")
     checked_count("steps", steps)
     model = _pruned(model, mask)
     product = 1.0

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mitools._processes import evaluate_all
+from mitools._validation import checked_count
 from mitools.data import gaussian
 from mitools.data.seeds import derived_seed
 from mitools.effective import memorised
@@ -13,6 +15,8 @@ from mitools.experiments.averages import averaged
 from mitools.experiments.reseeding import reseeded
 from mitools.models import mlp
 from mitools.pruning import Pruner, prune
+from mitools.pruning.pruners import check_pruner
+from mitools.pruning.selection import check_density
 from mitools.training import Adam, Training, train
 
 
@@ -64,6 +68,10 @@ def memorisation_capacity(
     Kumar, Luo and Sellke, arXiv 2402.01089, section 5.1 and figure 1a: points whose cross-entropy
     is at most log(2) / 10 count as memorised.
     """
+    _check(pruners, densities)
+    for name, count in (("points", points), ("dimension", dimension)):
+        checked_count(name, count)
+    checked_count("seeds", seeds, least=2)
     jobs = [
         (name, pruner, density, seed, points, dimension, tuple(hidden), training)
         for name, pruner in pruners.items()
@@ -72,6 +80,21 @@ def memorisation_capacity(
     ]
     rows = list(evaluate_all(_row, jobs, len(jobs), n_jobs, progress))
     return averaged(pd.DataFrame(rows), ["pruner", "density"], "memorised", confidence)
+
+
+def _check(pruners: Any, densities: Any) -> None:
+    """Raise TypeError or ValueError unless there are pruners by name, and densities."""
+    if not isinstance(pruners, Mapping) or not pruners:
+        raise TypeError(
+            f"pruners must map names to pruners; got {pruners!r}. For instance "
+            "{'random': OneShot(Random())}."
+        )
+    for pruner in pruners.values():
+        check_pruner(pruner)
+    if not isinstance(densities, Sequence | np.ndarray) or not len(densities):
+        raise TypeError(f"densities must be a sequence of numbers; got {densities!r}. Try [0.1].")
+    for density in densities:
+        check_density(float(density) if isinstance(density, np.floating) else density)
 
 
 def _row(

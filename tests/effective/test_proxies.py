@@ -67,3 +67,20 @@ def test_what_cannot_be_measured_is_said():
         memorised(linear, Samples(samples.inputs, torch.zeros(10, 1)))
     with pytest.raises(ValueError, match="output"):
         memorised(nn.Linear(3, 1), gaussian(10, 3, 4, seed=0))
+    with pytest.raises(ValueError, match="threshold must be a positive number of nats"):
+        memorised(linear, samples, threshold=-1)
+    for wrong in (lambda: memorised(samples, linear), lambda: noise_covariance(None, 1, 2)):
+        with pytest.raises(TypeError, match="model must be a torch module"):
+            wrong()
+    with pytest.raises(TypeError, match="samples must be"):
+        memorised(linear, 3)
+    with pytest.raises(TypeError, match="samples must be"):
+        noise_covariance(linear, 3, samples.inputs)
+    with pytest.raises(TypeError, match="population must be a torch tensor; got ndarray"):
+        noise_covariance(linear, samples, samples.inputs.numpy())
+
+
+def test_a_pair_of_arrays_will_do():
+    samples, linear = gaussian(10, 3, seed=0), nn.Linear(3, 2)
+    pair = samples.inputs.numpy(), samples.targets.numpy()
+    assert memorised(linear, pair, threshold=0.7) == memorised(linear, samples, threshold=0.7)

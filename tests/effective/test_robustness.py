@@ -136,3 +136,13 @@ def test_windows_that_overlap_are_refused(layer):
 def test_what_is_not_a_chain_is_named():
     with pytest.raises(ValueError, match="LayerNorm"):
         spectral_product(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), torch.randn(1, 4))
+
+
+@pytest.mark.parametrize("ask", [local_lipschitz, spectral_product])
+def test_what_is_no_network_and_no_tensor_is_named(ask):
+    with pytest.raises(TypeError, match="model must be a torch module; got Tensor"):
+        ask(torch.ones(2, 3), nn.Linear(3, 1))
+    with pytest.raises(TypeError, match="must be a torch tensor; got ndarray"):
+        ask(nn.Linear(3, 1), np.ones((2, 3)))
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        local_lipschitz(nn.Linear(3, 1), torch.ones(2, 3), batch_size=0)

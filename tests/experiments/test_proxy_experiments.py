@@ -68,3 +68,25 @@ def test_magnitude_at_initialisation_is_a_pruner_too():
         {"magnitude": OneShot(Magnitude())}, [0.5], seeds=2, hidden=(8,), training=SHORT
     )
     assert 0.0 <= table["memorised"][0] <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("pruners", "densities", "options", "kind", "message"),
+    [
+        (OneShot(Random()), [0.5], {}, TypeError, "pruners must map names"),
+        ({}, [0.5], {}, TypeError, "pruners must map names"),
+        ({"random": Random()}, [0.5], {}, TypeError, "pruner must be a value"),
+        ({"random": OneShot(Random())}, 0.5, {}, TypeError, "densities must be a sequence"),
+        ({"random": OneShot(Random())}, [2.0], {}, ValueError, "density must be a number"),
+        (
+            {"random": OneShot(Random())},
+            [0.5],
+            {"seeds": 1},
+            ValueError,
+            "seeds must be at least 2",
+        ),
+    ],
+)
+def test_capacity_names_what_it_cannot_use(pruners, densities, options, kind, message):
+    with pytest.raises(kind, match=message):
+        memorisation_capacity(pruners, densities, **options)

@@ -36,6 +36,8 @@ _PRUNERS = (
     *("random", "random-layerwise", "random-erk", "magnitude", "lamp", "snip", "snip-shuffled"),
     *("iter-snip", "force", "grasp", "iter-grasp", "prospr", "synflow"),
     *("magnitude-after-training", "gradual-magnitude", "imp", "autosparse"),
+    *("structured-random", "structured-magnitude", "structured-snip", "structured-grasp"),
+    "structured-synflow",
 )
 _DATA = ("digits", "mnist", "fashion-mnist", "cifar10")
 _SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32)}

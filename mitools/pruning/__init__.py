@@ -53,6 +53,11 @@ PRUNERS: dict[str, Pruner] = {
     "gradual-magnitude": GradualMagnitude(),
     "imp": IMP(),
     "autosparse": AutoSparse(),
+    "structured-random": Structured(Random(), scope="layer"),
+    "structured-magnitude": Structured(Magnitude()),
+    "structured-snip": Structured(SNIP()),
+    "structured-grasp": Structured(GraSP()),
+    "structured-synflow": Structured(SynFlow(), rounds=100),
 }
 """Names for the command line. The library itself never looks a pruner up."""
 

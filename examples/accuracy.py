@@ -48,7 +48,7 @@ def at_initialisation() -> dict[str, Pruner]:
 
 def mnist(seeds: int) -> list[Job]:
     """LeNet-300-100: dense, and at 3.6% by IMP; two others for comparison."""
-    training = Training(epochs=8, batch_size=128, optimizer=Adam(lr=1.2e-3))
+    training = Training(epochs=4, batch_size=128, optimizer=Adam(lr=1.2e-3))
     pruners = {"IMP": IMP(training), "SNIP": OneShot(SNIP()), "random": OneShot(Random())}
     return grid("lenet-300-100", "mnist", pruners, [0.036], seeds, training=training)
 

@@ -19,6 +19,7 @@ from mitools._validation import checked_choice, checked_count
 from mitools.data import Samples, SymmetricFlips
 from mitools.data.seeds import derived_seed
 from mitools.effective import peff
+from mitools.experiments.reseeding import reseeded
 from mitools.models import copied, fingerprint, named, prunable, reads_images
 from mitools.pruning import PRUNERS, Mask, Pruner, Ticket, prune
 from mitools.pruning.pruners import check_pruner
@@ -249,7 +250,7 @@ def run(job: Job, root: str | Path = "data", checkpoint: Path | None = None) -> 
     Exception
         Whatever pruning or training raises; `sweep` makes it a row.
     """
-    data, pruner, training = (_moved(v, job.seed) for v in (job.data, job.pruner, job.training))
+    data, pruner, training = (reseeded(v, job.seed) for v in (job.data, job.pruner, job.training))
     with on_threads(1 if training is None else training.threads):
         fit, held_out = data.load(root)
         clock = time.perf_counter()
@@ -362,20 +363,6 @@ def _bounds(
         "p_eff_high": p_eff.high,
         "mi_quantity": answer.quantity,
     }
-
-
-def _moved(value: Any, by: int) -> Any:
-    """Return a value with `by` added to every field called seed, at any depth."""
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return value
-    changed: dict[str, Any] = {}
-    for entry in dataclasses.fields(value):
-        found = getattr(value, entry.name)
-        if entry.name == "seed" and isinstance(found, int):
-            changed[entry.name] = found + by
-        elif entry.init:
-            changed[entry.name] = _moved(found, by)
-    return dataclasses.replace(value, **changed)
 
 
 def _finite(value: Any) -> Any:

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
@@ -133,6 +134,8 @@ def sweep(
         rows = {key: row for key, job in distinct.items() if (row := _kept(place, job)) is not None}
         if retry:
             rows = {key: row for key, row in rows.items() if row["status"] == "done"}
+        for key in rows:
+            _forget(place, distinct[key])  # killed before it could
         todo = [job for key, job in distinct.items() if key not in rows]
         for job, row in _done(todo, rows, distinct, place, Path(root), n_jobs, progress):
             _keep(place, job, row)
@@ -145,11 +148,13 @@ def attempt(job: Job, root: Path, checkpoint: Path | None) -> tuple[Job, Row]:
     try:
         row = {"status": "done", "error": "", **run(job, root, checkpoint)}
     except Exception as error:  # whatever it is, the others go on
-        row = dict.fromkeys(RESULTS) | {
-            "status": "failed",
-            "error": f"{type(error).__name__}: {error}",
-        }
+        row = failure(f"{type(error).__name__}: {error}")
     return job, row
+
+
+def failure(error: str) -> Row:
+    """Return the row of a job that failed."""
+    return {"status": "failed", "error": error, **dict.fromkeys(RESULTS)}
 
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:
@@ -195,12 +200,10 @@ def _done(
     left = {job.key: job for job in todo}
     costs = [(known[key], row["seconds"]) for key, row in rows.items() if row["seconds"]]
     workers: int = effective_n_jobs(n_jobs)  # pyright: ignore[reportArgumentType]
-    parallel: Any = Parallel(n_jobs=n_jobs, batch_size=1, return_as="generator_unordered")  # pyright: ignore[reportArgumentType]
-    found = parallel(delayed(attempt)(job, root, _unfinished(place, job)) for job in todo)
     form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
     total = len(rows) + len(todo)
     with tqdm(None, "jobs", total, initial=len(rows), disable=not progress, bar_format=form) as bar:
-        for job, row in found:
+        for job, row in _outcomes(todo, place, root, n_jobs, workers):
             del left[job.key]
             if row["seconds"]:
                 costs.append((job, row["seconds"]))
@@ -208,6 +211,32 @@ def _done(
             bar.set_postfix_str(f"about {tqdm.format_interval(seconds)} left", refresh=False)
             bar.update()
             yield job, row
+
+
+def _outcomes(
+    todo: Sequence[Job], place: Path | None, root: Path, n_jobs: int | None, workers: int
+) -> Iterator[tuple[Job, Row]]:
+    """Yield jobs and their rows as they come; one that ends its process becomes a row too."""
+    left = {job.key: job for job in todo}
+    while left:
+        try:
+            for job, row in _parallel(list(left.values()), place, root, n_jobs):
+                del left[job.key]
+                yield job, row
+        except BrokenProcessPool:
+            # It was one of those under way, and these come first. One by one, it shows.
+            for job in list(left.values())[:workers]:
+                del left[job.key]
+                try:
+                    ((_, row),) = _parallel([job], place, root, 2)
+                except BrokenProcessPool as error:
+                    row = failure(f"its process ended; out of memory? ({type(error).__name__})")
+                yield job, row
+
+
+def _parallel(jobs: Sequence[Job], place: Path | None, root: Path, n_jobs: int | None) -> Any:
+    parallel: Any = Parallel(n_jobs=n_jobs, batch_size=1, return_as="generator_unordered")  # pyright: ignore[reportArgumentType]
+    return parallel(delayed(attempt)(job, root, _unfinished(place, job)) for job in jobs)
 
 
 def seconds_left(done: Iterable[tuple[Job, float]], todo: Iterable[Job]) -> float:
@@ -250,7 +279,13 @@ def _keep(place: Path | None, job: Job, row: Row) -> None:
     text = json.dumps({"job": repr(job), **row}, indent=1, allow_nan=False)
     partial.write_text(text + "\n", encoding="utf-8")
     os.replace(partial, path)
-    shutil.rmtree(place / "unfinished" / job.key, ignore_errors=True)
+    _forget(place, job)
+
+
+def _forget(place: Path | None, job: Job) -> None:
+    """Delete the trainings of a finished job."""
+    if place is not None:
+        shutil.rmtree(place / "unfinished" / job.key, ignore_errors=True)
 
 
 def _file(place: Path, job: Job) -> Path:

@@ -134,8 +134,10 @@ def masks(
         return
     weights = prunable(model)
     scores = pruner.score.scores(model, loader, tuple(weights))
-    for density in densities:
-        yield density, Mask(top_k(scores, round(density * weights.size), pruner.scope))
+    kept = None
+    for density in sorted(densities, reverse=True):  # nested, so the next takes part of the last
+        kept = top_k(scores, round(density * weights.size), pruner.scope, among=kept)
+        yield density, Mask(kept)
 
 
 def measure(net: str, wanted: list[str], densities: list[float], kept: Path) -> None:

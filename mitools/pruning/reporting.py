@@ -217,27 +217,27 @@ class _Paths:
 
     def __init__(self, model: nn.Module, mask: Mask, example_input: Any) -> None:
         self._model, self._example = model, example_input
-        found = fit(mask, model)
+        found, known = fit(mask, model), places(model)
         wires = {id(parameter) for parameter in prunable(model).values()}
         # Biases lead out of the network but not into it: they say nothing about the signal.
         self._wires = {name for name, place in found.items() if id(place.parameter) in wires}
         taken = {id(place.parameter) for place in found.values()}
         others = {
-            name: place.parameter
-            for name, place in places(model).items()
+            name: torch.ones_like(place.parameter, dtype=torch.bool)
+            for name, place in known.items()
             if name == place.name and id(place.parameter) in wires - taken
         }
-        self._others = {name: torch.ones_like(p, dtype=torch.bool) for name, p in others.items()}
         self._wires |= set(others)
-        last = [n for n, place in found.items() if isinstance(place.module, nn.Linear)]
+        self._all = {**others, **{name: torch.ones_like(tensor) for name, tensor in mask.items()}}
+        linear = [place.module for place in known.values() if isinstance(place.module, nn.Linear)]
         self.roles: dict[str, Role] = {
-            name: _role(name, name in self._wires, last) for name in found
+            name: _role(name, name in self._wires, place.module in linear[-1:])
+            for name, place in found.items()
         }
-        self._all = {name: torch.ones_like(tensor) for name, tensor in mask.items()}
 
     def of(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return what is on a path if these tensors are masked so, and all else is kept."""
-        return on_path({**self._others, **self._all, **tensors}, self._model, self._example)
+        return on_path({**self._all, **tensors}, self._model, self._example)
 
     def some(self, wired: Mapping[str, Tensor]) -> bool:
         """Return whether there is a path at all."""
@@ -261,10 +261,10 @@ def _first_cut(paths: _Paths, mask: Mask) -> str:
     return names[low]
 
 
-def _role(name: str, is_weight: bool, linear: list[str]) -> Role:
-    if not is_weight:
+def _role(name: str, is_wire: bool, is_last: bool) -> Role:
+    if not is_wire:
         return "bias or norm"
-    if linear and name == linear[-1]:
+    if is_last:
         return "classifier"
     return "shortcut" if any(word in name for word in _SHORTCUTS) else "layer"
 

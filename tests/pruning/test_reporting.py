@@ -8,7 +8,7 @@ from torch import nn
 
 from mitools import plotting
 from mitools._validation import MaskError
-from mitools.models import mlp, prunable, vit
+from mitools.models import mlp, prunable, vgg, vit
 from mitools.pruning import ERK, Mask, OneShot, Random, prune, report
 
 
@@ -119,6 +119,16 @@ def test_what_the_mask_leaves_out_counts_as_kept_and_is_told():
     branch = {"block1.conv1.weight": torch.zeros(4, 4, 3, 3)}
     answer = report(residual, branch, IMAGE)
     assert answer.cut_at is None and answer.named("empty but bypassed") == tuple(branch)
+
+
+def test_a_classifier_left_out_leaves_no_other():
+    model = mlp((4, 5, 6, 3))
+    mask = prune(model, None, OneShot(Random()), density=0.5, exclude=["fc3"])
+    assert {e.role for e in report(model, mask, torch.zeros(1, 4)).layers} == {"layer"}
+    # Nor is a convolution one.
+    model = vgg(11, 1, width=0.03)
+    mask = prune(model, None, OneShot(Random()), density=0.5, exclude=["fc"])
+    assert {e.role for e in report(model, mask, IMAGE).layers} == {"layer"}
 
 
 def test_biases_in_a_mask_make_no_signal():

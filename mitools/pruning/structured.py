@@ -105,7 +105,8 @@ class Structured:
         if counts:
             _check_room(groups, parameters, counts[-1], self.least)
         kept, mask, pruned = None, Mask.ones_like(parameters), copied(model)
-        for keep in tqdm(counts, "pruning", disable=not progress, leave=False):
+        silent = not progress or self.rounds == 1
+        for keep in tqdm(counts, "pruning", disable=silent, leave=False):
             scores = aggregated(groups, self.score.scores(pruned, loader, names), self.aggregate)
             kept = top_channels(
                 groups, scores, parameters, keep, scope=self.scope, least=self.least, among=kept

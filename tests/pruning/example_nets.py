@@ -134,6 +134,23 @@ class Separable(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Dense(nn.Module):
+    """Every layer reads all before it, through one batch norm."""
+
+    def __init__(self, width=6, growth=4, classes=3):
+        super().__init__()
+        self.first = nn.Conv2d(1, width, 3, padding=1)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.second = nn.Conv2d(width, growth, 3, padding=1)
+        self.norm2 = nn.BatchNorm2d(width + growth)
+        self.head = nn.Linear(width + growth, classes)
+
+    def forward(self, x):
+        x = self.first(x)
+        x = torch.cat([x, self.second(F.relu(self.norm1(x)))], 1)
+        return self.head(F.relu(self.norm2(x)).mean((2, 3)))
+
+
 def flattened():
     """Batch norm, and several inputs of the last layer for a channel."""
     net = nn.Sequential(
@@ -160,6 +177,7 @@ CHANNEL_NETS = {
     "convolutional": lambda: (_seeded(flattened), samples((1, 8, 8))),
     "residual": lambda: (_seeded(lambda: Residual(width=6)), samples((1, 8, 8))),
     "separable": lambda: (_seeded(Separable), samples((1, 8, 8))),
+    "dense": lambda: (_seeded(Dense), samples((1, 8, 8))),
     "transformer": lambda: (transformer(), samples((1, 8, 8))),
 }
 """The same, of networks with channels to take out, and without dropout."""

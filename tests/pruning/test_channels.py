@@ -343,6 +343,18 @@ def test_death_spreads_backwards():
     assert kept_channels(groups, {"fc1.weight": torch.zeros(3, 2).bool()})["fc1"].all()
 
 
+def test_death_spreads_against_the_order_of_groups():
+    model, data = CHANNEL_NETS["residual"]()
+    tensors = {n: torch.ones_like(p, dtype=torch.bool) for n, p in prunable(model).items()}
+    for reader in ("block1.conv1", "block2.conv1", "block2.shortcut"):
+        tensors[f"{reader}.weight"][:, 3] = False
+    tensors["block1.conv2.weight"][:, 1] = False
+    tensors["block1.conv2.weight"][3, 1] = True  # which only the dead channel of the stem holds
+    kept = kept_channels(channel_groups(model, data.inputs[:1]), tensors)
+    dead = {name: (~alive).nonzero().flatten().tolist() for name, alive in kept.items()}
+    assert dead == {"stem": [3], "block1.conv1": [1], "block2.conv1": [], "block2.conv2": []}
+
+
 def test_names_select_groups():
     model = mlp((4, 3, 5, 2))
     names = ["fc1.weight", "fc2.weight"]

@@ -182,6 +182,20 @@ def test_dtype_and_float64():
     assert difference(wide, mask, small, data.inputs.double()) < 1e-14
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("net", CHANNEL_NETS)
+def test_on_a_gpu(net):
+    model, data = CHANNEL_NETS[net]()
+    here = prune(model, data, Structured(Magnitude()), density=0.5)
+    model, inputs = model.cuda(), data.inputs.cuda()
+    mask = prune(model, data, Structured(Magnitude()), density=0.5)
+    assert all(torch.equal(mask[name].cpu(), here[name]) for name in here)
+    small = shrink(model, mask, inputs[:1])
+    assert all(parameter.is_cuda for parameter in small.parameters())
+    assert difference(model, mask, small, inputs) < 1e-3  # convolutions in TF32
+    assert costs(small, inputs[:1]).parameters < costs(model, inputs[:1]).parameters
+
+
 def test_masks_in_other_formats():
     model = mlp((4, 3, 2))
     small = shrink(model, {"fc2": [[1, 0, 1], [1, 0, 1]]}, torch.ones(1, 4))

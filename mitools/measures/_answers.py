@@ -5,15 +5,38 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from mitools._typing import FloatArray, Sense
-from mitools._validation import UnreliableEstimate, as_samples
+from mitools._validation import UnreliableEstimate, as_samples, coded
 from mitools.methods._cautions import cautions
 from mitools.results import Estimate
 
 
 def checked(method: Any, **arrays: Any) -> tuple[FloatArray, ...]:
     """Return arrays as samples; labels are fine where the method reads mere symbols."""
-    return as_samples(symbolic_of(method, arrays), **arrays)
+    samples = as_samples(symbolic_of(method, arrays), **arrays)
+    check_labels(method, dict(zip(arrays, samples, strict=True)), arrays)
+    return samples
+
+
+def check_labels(
+    method: Any, samples: dict[str, FloatArray], given: dict[str, Any], by_column: bool = False
+) -> None:
+    """Let a method that tells labels by how they repeat refuse those it cannot tell."""
+    check = getattr(method, "check_labels", None)
+    if check is None:
+        return
+    for name, rows in samples.items():
+        if coded(name, given[name]) is not given[name]:
+            columns = [column[:, None] for column in rows.T if _codes(column)]
+            for part in columns if by_column else [rows]:
+                check(name, part)
+
+
+def _codes(column: FloatArray) -> bool:
+    found = np.unique(column)
+    return np.array_equal(found, np.arange(len(found)))
 
 
 def symbolic_of(method: Any, names: Iterable[str]) -> frozenset[str]:

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from mitools._processes import evaluate_all
 from mitools._typing import FloatArray
 from mitools._validation import as_samples, side_by_side
-from mitools.measures._answers import asked, symbolic_of, warn
+from mitools.measures._answers import asked, check_labels, symbolic_of, warn
 from mitools.methods import KSG
 from mitools.methods._cautions import cautions
 from mitools.methods.questions import MutualInformation
@@ -78,6 +78,7 @@ def pairwise(
     checked = as_samples([name for name in given if labels[name]], **given)
     left, right = checked[0], checked[-1]
     asked("mutual_information", method)
+    check_labels(method, dict(zip(given, checked, strict=True)), given, by_column=True)
     by_column = getattr(method, "mutual_information_by_column", None)
     together = 32 if by_column else 1  # features asked about at once
     p, t = left.shape[1], right.shape[1]

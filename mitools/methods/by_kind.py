@@ -28,6 +28,10 @@ class ByKind:
 
     A condition must be of the kind of both variables; else `mixed_condition` is asked.
 
+    x and y may hold strings or categories, which must be discrete in this sense: rarer ones could
+    not be told from numbers. Where `mixed` or `mixed_condition` measures distances, labels count as
+    0, 1, 2, ... in their order.
+
     Parameters
     ----------
     continuous, discrete, labels, mixed, mixed_condition : object
@@ -36,6 +40,7 @@ class ByKind:
 
     sense: ClassVar[Sense] = "point"
     cautions: ClassVar[frozenset[str]] = frozenset({"dependence"})
+    symbolic: ClassVar[frozenset[str]] = frozenset({"x", "y"})
     continuous: Any = field(default_factory=CalibratedKSG)
     discrete: Any = field(default_factory=Grassberger)
     labels: Any = field(default_factory=Ross)
@@ -54,6 +59,15 @@ class ByKind:
         if set(kinds) == {"continuous", "discrete"}:
             return replace(self.labels, labels="x" if kinds[0] == "discrete" else "y")
         return self.mixed
+
+    def check_labels(self, name: str, rows: FloatArray) -> None:
+        """Raise ValueError unless rows, which were given as labels, show that they are."""
+        if kind(rows) != "discrete":
+            raise ValueError(
+                f"{name} must hold each label five times on average, for ByKind to treat it as one;"
+                f" got {len(np.unique(rows, axis=0))} different rows of {len(rows)}. Use PlugIn() "
+                "or Grassberger() if all is labels; give labels and numbers apart, or as numbers."
+            )
 
     def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
         """I(X; Y) in nats."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from mitools._typing import FloatArray
 from mitools._validation import as_samples, coded, side_by_side
-from mitools.measures._answers import asked, symbolic_of, warn
+from mitools.measures._answers import asked, check_labels, symbolic_of, warn
 from mitools.methods import KSG, MesnerShalizi, PlugIn
 from mitools.methods._cautions import cautions
 from mitools.methods._symbols import symbols
@@ -78,6 +78,8 @@ def table_of(features: Any, target: Any, method: Any) -> Table:
     features = side_by_side(features, "x" in known)
     labels = [name for name, at in (("features", "x"), ("target", "y")) if at in known]
     x, t = as_samples(labels, features=features, target=target)
+    given = {"features": features, "target": target}
+    check_labels(method, {"features": x, "target": t}, given, by_column=True)
     names = tuple(features.columns) if hasattr(features, "columns") else tuple(range(x.shape[1]))
     moving = (t != t[:1]).any(axis=0)
     if not moving.any():
@@ -87,7 +89,6 @@ def table_of(features: Any, target: Any, method: Any) -> Table:
         )
     t = np.ascontiguousarray(t[:, moving])
     if method is None:
-        given = {"features": features, "target": target}
         labelled = any(coded(name, each) is not each for name, each in given.items())
         method = PlugIn() if labelled else _suited(x, t)
     varying = np.flatnonzero((x != x[:1]).any(axis=0)).tolist()

@@ -3,8 +3,10 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from mitools.measures import mutual_information, pairwise
 from mitools.methods import ByKind, CalibratedKSG, GaoMixed, Grassberger, MesnerShalizi, Ross
 from mitools.methods.by_kind import kind
 
@@ -45,3 +47,30 @@ def test_answers_are_those_of_the_method_asked():
     given = method.conditional_mutual_information(REAL, noisy, LABEL)
     assert given == MesnerShalizi().conditional_mutual_information(REAL, noisy, LABEL)
     assert eval(repr(ByKind())) == ByKind()
+
+
+def test_strings_and_categories_are_labels():
+    words = np.array(["no", "yes", "ay", "nay"])[LABEL[:, 0].astype(int)]
+    heard = pd.DataFrame({"said": words, "loud": np.where(REAL[:, 0] > 0, "loud", "low")})
+    codes = np.column_stack([np.unique(c, return_inverse=True)[1] for c in heard.to_numpy().T])
+    for x, y, numbers in (
+        (words, heard, (codes[:, 0], codes)),
+        (pd.Series(words, dtype="category"), REAL[:, 0], (codes[:, 0], REAL[:, 0])),
+    ):
+        told = mutual_information(x, y, ByKind())
+        assert told.value == mutual_information(*numbers, ByKind()).value
+        assert told.value == mutual_information(y, x, ByKind()).value
+    assert mutual_information(words, heard, ByKind()).value == pytest.approx(math.log(4), abs=0.02)
+    table = pairwise(heard.assign(score=REAL[:, 0]), method=ByKind())
+    assert table.loc["loud", "score"] == pytest.approx(math.log(2), abs=0.05)
+
+
+def test_labels_that_look_like_numbers_are_refused():
+    names = np.array([f"name {i}" for i in range(500)])
+    with pytest.raises(ValueError, match="x must hold each label five times on average"):
+        mutual_information(names, LABEL, ByKind())
+    mixed = pd.DataFrame({"name": np.where(LABEL[:, 0] > 1, "a", "b"), "score": REAL[:, 0]})
+    with pytest.raises(ValueError, match="give labels and numbers apart"):
+        mutual_information(LABEL, mixed, ByKind())
+    with pytest.raises(ValueError, match="features must hold each label"):
+        pairwise(pd.DataFrame({"name": names, "score": REAL[:, 0]}), method=ByKind())

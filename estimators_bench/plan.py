@@ -3,6 +3,7 @@
 import difflib
 import fnmatch
 import importlib.util
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from estimators_bench.contenders.kinds import Contender
-from estimators_bench.tasks.kinds import MaskTask, Task
+from estimators_bench.tasks.kinds import MaskTask, SampleTask, Task
 
 Key: TypeAlias = tuple[str, str, int, int]  # task, contender, n, seed
 _Named = TypeVar("_Named", bound=Any)
@@ -37,10 +38,12 @@ def units(
     sizes: Sequence[int],
     prunings: Sequence[int],
     seeds: Sequence[int],
+    cells: float = math.inf,
 ) -> list[Unit]:
     """Return all units in the order in which records are kept.
 
-    Mask tasks are asked with each of `prunings` masks, all others with each of `sizes` samples.
+    Mask tasks are asked with each of `prunings` masks, all others with each of `sizes` samples; of
+    these, a table between samples of more than so many cells, samples times columns, is left out.
 
     Raises
     ------
@@ -64,6 +67,7 @@ def units(
         for contender in contenders
         if contender.takes(task)
         for n in (prunings if isinstance(task, MaskTask) else sizes)
+        if not (isinstance(task, SampleTask) and n * sum(task.dims) > cells)
         for seed in seeds
     ]
     if not made:

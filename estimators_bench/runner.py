@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -40,6 +41,7 @@ def run(
     seeds: int | Sequence[int] = 3,
     *,
     prunings: Sequence[int] = (16,),
+    cells: float = math.inf,
     out: str | os.PathLike[str] | None = None,
     jobs: int | None = None,
     timeout: float = 60.0,
@@ -66,6 +68,8 @@ def run(
         Seeds, or how many: 3 means 0, 1, 2.
     prunings : sequence of int
         Masks to draw, for tasks that draw masks.
+    cells : float
+        The largest table between samples to ask about, in samples times columns.
     out : path, optional
         The folder for records. None keeps nothing but what is returned.
     jobs : int, optional
@@ -101,6 +105,7 @@ def run(
         tuple(sizes),
         tuple(prunings),
         tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
+        cells,
     )
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out

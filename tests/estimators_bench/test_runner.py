@@ -257,3 +257,11 @@ def test_expected_time_is_learned_by_contender_and_size():
 def test_time_is_spoken():
     said = [spoken(s) for s in (float("nan"), 12.4, 120.0, 7200.0)]
     assert said == ["? s", "12 s", "2.0 min", "2.0 h"]
+
+
+def test_large_tables_are_left_out():
+    assert sum(TASKS[0].dims) == 2
+    samples = units(TASKS[:1], [Mean()], [10, 1_000], [1], [0], cells=1_999)
+    assert [unit.n for unit in samples] == [10]
+    masks = units([MASKS], [Mean()], [10], [5_000], [0], cells=20)
+    assert [unit.n for unit in masks] == [5_000]

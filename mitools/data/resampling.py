@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from mitools.data.embedded import gaussian
-from mitools.data.samples import Samples
+from mitools.data.samples import Samples, without_noise
 from mitools.data.seeds import derived_seed, stream
 
 
@@ -47,8 +47,8 @@ class FreshNoise:
         """
         if samples.noise is None or samples.clean is None:
             raise ValueError(
-                "samples must know their label noise to draw it anew; these keep none. Add noise "
-                "with SymmetricFlips or AdditiveNoise, or resample with Bootstrap() or Folds(k)."
+                f"samples must know their label noise to draw it anew; {without_noise(samples)} "
+                "Or resample with Bootstrap() or Folds(k)."
             )
         return samples.noise.apply(samples, derived_seed(seed, "fresh noise", index))
 

@@ -101,7 +101,7 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         """Return the samples at these indices, in that order, clean targets and noise kept.
 
         Where an index comes twice, the law of the noise is dropped: it says that noise is
-        independent across samples, and the two share theirs.
+        independent across samples, and the two share theirs. Whoever needs it then says so.
 
         Parameters
         ----------
@@ -189,6 +189,20 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
                 "Do they belong to another data set?"
             )
         return (indices.long() % len(self)).to(self.inputs.device)
+
+
+def without_noise(samples: Samples | None) -> str:
+    """Say why samples do not know their label noise, and what to do, for messages."""
+    if samples is not None and samples.clean is not None:
+        return (
+            "they keep clean targets, but no law of the noise, which take(...) drops where a point "
+            "comes twice: the two share theirs. Take each once, or add the noise afterwards, with "
+            "SymmetricFlips(rate).apply(samples, seed) or AdditiveNoise(std)."
+        )
+    return (
+        "they keep no clean targets. Add noise with SymmetricFlips(rate).apply(samples, seed) or "
+        "AdditiveNoise(std).apply(samples, seed)."
+    )
 
 
 def checked_inputs(inputs: Any, name: str) -> Tensor:

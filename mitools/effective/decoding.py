@@ -11,6 +11,7 @@ from torch import nn
 
 from mitools._typing import FloatArray, IntArray
 from mitools.data import AdditiveNoise, Samples, as_batches
+from mitools.data.samples import without_noise
 from mitools.effective.evidence import Evidence
 from mitools.mask_information import decoded_classes, decoded_values, generalisation_gap
 from mitools.models import untouched
@@ -105,9 +106,8 @@ def noisy_samples(evidence: Evidence, decoder: str) -> Samples:
     samples = evidence.samples
     if samples is None or not knows_noise(samples):
         raise ValueError(
-            f"loader must know its label noise for {decoder}; its data keep no clean targets. Add "
-            "noise with SymmetricFlips(rate).apply(samples, seed) or AdditiveNoise(std).apply("
-            "samples, seed), prune on that, and pass it here."
+            f"loader must hold samples that know their label noise for {decoder}; "
+            f"{without_noise(samples)} Prune on that, and pass it here."
         )
     return samples
 

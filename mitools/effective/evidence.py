@@ -9,6 +9,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from mitools.data import Samples
+from mitools.data.samples import without_noise
 from mitools.mask_information import NOISE, counting
 from mitools.models import copied, fingerprint, reinitialized
 from mitools.pruning import Mask, Pruner
@@ -103,8 +104,8 @@ class LabelEntropy:
         samples = evidence.samples
         if samples is None or samples.noise is None or samples.classes is None:
             raise ValueError(
-                "loader must hold classes that know their label noise for LabelEntropy. Add it "
-                "with SymmetricFlips(rate).apply(samples, seed)."
+                "loader must hold classes that know their label noise for LabelEntropy; "
+                f"{without_noise(samples)}"
             )
         value = len(samples) * samples.noise.entropy(samples.classes)
         return (Estimate(value, repr(self), "upper", NOISE, interval=(-math.inf, value)),)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mitools.data import Samples, samples_of
+from mitools.data.samples import without_noise
 from mitools.effective.decoding import GeneralisationGap, LabelNoiseDecoding, knows_noise
 from mitools.effective.evidence import (
     Counting,
@@ -351,6 +352,6 @@ def _advice(methods: Sequence[MaskInformation], evidence: Evidence) -> tuple[str
     if evidence.samples is not None and not knows_noise(evidence.samples):
         notes.append(
             "no lower bound by decoding, and none from above by re-drawn labels: the data do not "
-            "know their label noise (mitools.data.SymmetricFlips, AdditiveNoise)"
+            f"know their label noise; {without_noise(evidence.samples)}"
         )
     return tuple(notes)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mitools._typing import FloatArray
 from mitools.data import AdditiveNoise, Samples, samples_of
-from mitools.data.samples import checked_inputs
+from mitools.data.samples import checked_inputs, without_noise
 from mitools.effective.decoding import class_scores, knows_noise, run_checked
 from mitools.models import check_module, untouched
 from mitools.training.evaluation import place_of, placed
@@ -103,10 +103,7 @@ def noise_covariance(model: nn.Module, samples: Samples, population: Tensor) -> 
     samples = samples_of(samples, argument="samples")
     checked_inputs(population, "population")
     if not knows_noise(samples):
-        raise ValueError(
-            "samples must know their label noise; these keep no clean targets. Add noise with "
-            "AdditiveNoise(std).apply(samples, seed) or SymmetricFlips(rate).apply(samples, seed)."
-        )
+        raise ValueError(f"samples must know their label noise; {without_noise(samples)}")
     noise, clean = samples.noise, samples.clean
     assert noise is not None and clean is not None
     seen, fresh = _outputs(model, samples.inputs), _outputs(model, population)

@@ -248,6 +248,17 @@ def test_samples_chosen_by_their_labels_are_refused(model, noisy):
         peff(model, Mask.ones_like(model), wrong, LabelNoiseDecoding())
 
 
+def test_points_taken_twice_say_why_their_noise_is_unknown(model, noisy):
+    twice = noisy.take([*range(50), 0])
+    with pytest.raises(ValueError, match=r"take\(...\) drops where a point comes twice"):
+        peff(model, Mask.ones_like(model), twice, LabelNoiseDecoding())
+    answer = peff(model, Mask.ones_like(model), twice)
+    assert any("comes twice" in note for note in answer.notes)
+    plain = peff(model, Mask.ones_like(model), digits(train=True).take(range(50)))
+    assert not any("comes twice" in note for note in plain.notes)
+    assert any("keep no clean targets. Add noise with" in note for note in plain.notes)
+
+
 def test_noise_below_the_resolution_of_the_targets_is_refused():
     torch.manual_seed(0)
     values = Samples(torch.randn(50, 4), 250_000 + torch.randn(50, 1))

@@ -265,15 +265,15 @@ class _Scaled:
         gram, cross = (
             (self.gram, self.cross) if whole else (self.gram[left][:, left], self.cross[left])
         )
-        p = torch.cholesky_inverse(_factor(gram))
+        factor = _factor(gram)
+        p = torch.cholesky_inverse(factor)
         if whole and self._weight is not None:
             half = self._weight / math.sqrt(self.noise)
         else:
-            b = p @ cross
-            residual = self.spread - cross.T @ b
-            half = torch.linalg.solve_triangular(
-                _factor((residual + residual.T) / 2), b.T, upper=False
-            ).T
+            shadow = torch.linalg.solve_triangular(factor, cross, upper=False)
+            b = torch.linalg.solve_triangular(factor.T, shadow, upper=True)
+            root = _factor(self.spread - shadow.T @ shadow)
+            half = torch.linalg.solve_triangular(root, b.T, upper=False).T
         return torch.stack([p, torch.addmm(p, half, half.T)])
 
     def information(self, left: Tensor) -> float:

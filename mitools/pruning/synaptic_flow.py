@@ -36,7 +36,7 @@ def flow_slopes(model: nn.Module, wanted: Mapping[str, str], ones: Tensor) -> di
     with _linear_norms(model):
         flow = functional_call(model, state, (ones,)).sum()
         slopes = _slopes(flow, weights)
-        finite = all(bool(torch.isfinite(slope).all()) for slope in slopes.values())
+        finite = all(bool(torch.isfinite(slope.sum())) for slope in slopes.values())
         if not finite or flow.item() < _FEEBLE:
             with _hooked(_cuts(model, ones), _rescaled):
                 slopes = _slopes(functional_call(model, state, (ones,)).sum(), weights)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from mitools.models import copied, prunable, tensors_of
 from mitools.pruning.channel_sums import ChannelSums
@@ -15,8 +16,9 @@ from mitools.pruning.gradual import steps_in_all
 from mitools.pruning.half_space import HalfSpace, Stage
 from mitools.pruning.levels import Levels
 from mitools.pruning.pruners import size_of
-from mitools.pruning.scoring import parameters_named, reproducibly
+from mitools.pruning.scoring import parameters_named, reproducibly, undisturbed
 from mitools.pruning.selection import check_density, count_kept
+from mitools.pruning.slopes import Losses, scaled
 from mitools.pruning.structured import check_competition, prunable_groups, top_channels
 from mitools.pruning.trained import Ticket, check_training, mask_of_run
 from mitools.training import Training, TrainState, state_of, train
@@ -38,11 +40,19 @@ class OTO:
     others go as well and the output changes: `run` gives the trained network, to be trained on.
     Half-space steps stop where the density is reached, and leave ``least`` channels in each group.
 
+    With ``dual=True``, DHSPG, the second version's optimiser: a warm-up without penalty; then the
+    channels that are to go for the density asked for are chosen, by the mean of two terms, each
+    divided by its norm over all channels: the cosine between x_s and the slope of the loss, and one
+    over ``‖x_s‖`` per weight. Only these are penalised, the more the more they grow.
+
+    The defaults are for trainings of 10⁵ steps: a channel's norm falls by α λ a step, so shorter
+    ones need a larger λ. Momentum, which the authors leave out, keeps channels swinging near 0.
+
     Differences from the authors' code: its warm-up takes subgradient steps
     (``warm_up_steps="subgradient"``), its half-space step chooses at random where too many channels
     would go, and each layer has its own limit. Parameters that require no gradient stay as they
-    are. Later versions (DHSPG, HESSO) choose the channels to penalise beforehand and reach the
-    density by raising λ; they are not offered.
+    are. Its DHSPG chooses by the slope of one batch and takes 5% more channels than asked for; with
+    Adam it has λ = 0.01, amplify=20 and ceiling=1000. The third version, HESSO, is not offered.
 
     Parameters
     ----------
@@ -55,7 +65,11 @@ class OTO:
     warm_up : float in [0, 1]
         The share of the training before half-space steps.
     warm_up_steps : "proximal" or "subgradient"
-        What is done in it.
+        What is done in it, unless dual.
+    dual : bool
+        Whether to choose the channels to be penalised beforehand.
+    amplify, ceiling : float, at least 1
+        For dual: see `HalfSpace`.
     scope : "global" or "layer"
         Whether channels compete across all groups by their norm, or only within their own.
     least : int, at least 1
@@ -72,6 +86,9 @@ class OTO:
     epsilon: float = 0.0
     warm_up: float = 0.2
     warm_up_steps: Literal["proximal", "subgradient"] = "proximal"
+    dual: bool = False
+    amplify: float = 2.0
+    ceiling: float = 10.0
     scope: Literal["global", "layer"] = "global"
     least: int = 1
 
@@ -85,6 +102,9 @@ class OTO:
             )
         if not 0.0 <= self.penalty < float("inf"):
             raise ValueError(f"penalty must be a number of at least 0; got {self.penalty!r}.")
+        for name, value in (("amplify", self.amplify), ("ceiling", self.ceiling)):
+            if not 1.0 <= value < float("inf"):
+                raise ValueError(f"{name} must be a number of at least 1; got {value!r}.")
         if not 0.0 <= self.epsilon < 1.0:
             raise ValueError(f"epsilon must lie in [0, 1); got {self.epsilon!r}. 0 is usual.")
         if not 0.0 <= self.warm_up <= 1.0:
@@ -171,12 +191,11 @@ class OTO:
             last = torch.where(leaving | (norms == 0), norms - norms.max() - 1.0, norms)
             return leaving & ~torch.cat(list(largest(last).values())).to(leaving.device)
 
-        def training(stage: Stage) -> Training:
+        def training(stage: Stage, penalised: Tensor | None = None) -> Training:
             optimizer = HalfSpace(
                 *(self.training.optimizer, stage, self.penalty, self.epsilon),
-                parameters=dict(model.named_parameters()),
-                channels=channels,
-                droppable=droppable,
+                *(dict(model.named_parameters()), channels, droppable),
+                *(self.amplify, self.ceiling, penalised),
             )
             return replace(self.training, optimizer=optimizer)
 
@@ -184,10 +203,28 @@ class OTO:
         warm, path = round(self.warm_up * total), levels.training_at
         state: TrainState | None = None
         if warm:
+            first = self.training if self.dual else training(self.warm_up_steps)
             state = train(
-                *(model, loader, training(self.warm_up_steps)),
-                steps=warm, checkpoint=path(0), progress=progress,
-            ).state  # fmt: skip
-        if warm < total:
-            last = training("half-space")
-            train(model, loader, last, start=state, checkpoint=path(1), progress=progress)
+                model, loader, first, steps=warm, checkpoint=path(0), progress=progress
+            ).state
+        if warm == total:
+            return
+        last = training("half-space")
+        if self.dual:
+            kept = largest(-_redundancy(model, loader, channels))
+            last = training("dual", ~torch.cat(list(kept.values())))
+        train(model, loader, last, start=state, checkpoint=path(1), progress=progress)
+
+
+def _redundancy(model: nn.Module, loader: Any, channels: ChannelSums) -> Tensor:
+    """Return how much each channel asks to be penalised: DHSPG's score."""
+    with undisturbed(model):
+        losses = Losses(model, loader, channels.names, statistics="batch", precision="double")
+        weights, slopes = losses.weights, losses.slope()
+    norms = channels.norms(weights)
+    sizes = channels.sums({name: torch.ones_like(weight) for name, weight in weights.items()})
+    scale = norms * channels.norms(slopes)
+    towards = channels.sums(scaled(weights, slopes))
+    cosine = torch.where(scale > 0, towards / torch.where(scale > 0, scale, 1.0), 0.0)
+    smallness = 1.0 / (norms / sizes + 1e-6)
+    return 0.5 * normalize(cosine, dim=0) + 0.5 * normalize(smallness, dim=0)

@@ -9,11 +9,12 @@ from conformance import STRUCTURED_CHECKS
 from example_nets import CHANNEL_NETS, NETS, plain, samples
 from torch import nn
 
-from mitools.models import copied, tensors_of
+from mitools.data import digits
+from mitools.models import copied, mlp, tensors_of
 from mitools.pruning import OTO, oto, prune
 from mitools.pruning.channels import channel_groups
 from mitools.pruning.removal import remove_channels_
-from mitools.training import SGD, Adam, EarlyStopping, Training, train
+from mitools.training import SGD, Adam, EarlyStopping, Training, evaluate, train
 
 QUICK = Training(epochs=6, batch_size=8, optimizer=SGD(lr=0.05, momentum=0.9))
 STRONG = OTO(QUICK, penalty=1.0, epsilon=0.95, warm_up=0.3)
@@ -91,6 +92,78 @@ def test_its_steps_are_those_written_out(kind, warm, penalty, epsilon, zeros):
     assert sum(bool((row == 0).all()) for row in rows) >= zeros
 
 
+def by_hand_dual(model, inputs, targets, *, steps, warm, lr, penalty, epsilon, keep):
+    """DHSPG, channel by channel; those too many for so many weights are penalised."""
+    channels = [("0", c) for c in range(6)] + [("3", c) for c in range(5)]
+    model, chosen = copied(model).train(), set()
+    for step in range(steps):
+        x = {name: p.detach().clone() for name, p in model.named_parameters()}
+        slopes = torch.autograd.grad(F.cross_entropy(model(inputs), targets), [*model.parameters()])
+        g = dict(zip(x, slopes, strict=True))
+        if step == warm:
+            pairs = [(channel(x, *s), channel(g, *s)) for s in channels]
+            cosine = torch.stack([a @ b / (a.norm() * b.norm()) for a, b in pairs])
+            small = torch.stack([1 / (a.norm() / len(a) + 1e-6) for a, _ in pairs])
+            score = cosine / cosine.norm() + small / small.norm()
+            left = {"0": 6, "3": 5}
+            for i in score.argsort(descending=True):
+                if 4 * left["0"] + left["0"] * left["3"] + 3 * left["3"] <= keep:
+                    break
+                chosen.add(channels[i])
+                left[channels[i][0]] -= 1
+            assert min(left.values()) > 1 and len(chosen) >= 3
+        new = {name: x[name] - lr * g[name] for name in x}
+        for s in chosen:
+            old, made, slope = channel(x, *s), channel(new, *s), channel(g, *s)
+            own, inner = penalty, float(old @ slope)
+            if inner < 0:
+                low = -inner / float(old.norm())
+                high = -float(slope.norm() ** 2 * old.norm()) / inner
+                own = min(max(2 * low, penalty), 10 * penalty)
+                own = (low + high) / 2 if own >= high else own
+            if old.norm() > 0:
+                made = made - lr * own * old / old.norm()
+            if old.norm() == 0 or made @ old < epsilon * old @ old:
+                made = torch.zeros_like(made)
+            put(new, *s, made)
+        for name, parameter in model.named_parameters():
+            parameter.data = new[name]
+    return {name: p.detach() for name, p in model.named_parameters()}, chosen
+
+
+@pytest.mark.parametrize(("penalty", "epsilon"), [(0.03, 0.0), (0.5, 0.0), (0.5, 0.9)])
+def test_the_dual_steps_are_those_written_out(penalty, epsilon):
+    model, data = small(), samples((4,), n=30)
+    given = data.inputs.double(), data.targets
+    training = Training(epochs=12, batch_size=30, optimizer=SGD(lr=0.1, momentum=0.0))
+    pruner = OTO(training, penalty, epsilon, warm_up=0.25, dual=True)
+    ticket = pruner.run(model, given, 0.5)
+    expected, chosen = by_hand_dual(
+        model, *given, steps=12, warm=3, lr=0.1, penalty=penalty, epsilon=epsilon, keep=34
+    )  # fmt: skip
+    for name, weight in expected.items():
+        torch.testing.assert_close(ticket.trained[name], weight, rtol=0, atol=1e-9)
+    zeros = {s for s in chosen if not channel(expected, *s).any()}
+    assert bool(zeros) == (epsilon == 0.9)
+
+
+def test_dual_reaches_the_density_and_what_goes_is_zero():
+    data = digits()
+    model, given = mlp((64, 60, 10), seed=1), (data.inputs[:600], data.targets[:600])
+    training = Training(epochs=12, batch_size=20, optimizer=SGD(lr=0.2, momentum=0.0))
+    ticket = OTO(training, penalty=0.15, dual=True).run(model, given, 0.3)
+    full = copied(model)
+    full.load_state_dict(ticket.trained)
+    masked = ticket.apply_(copied(model))
+    rest = data.inputs[600:], data.targets[600:]
+    torch.testing.assert_close(masked(rest[0]), full(rest[0]), rtol=0, atol=1e-5)
+    dense = copied(model)
+    train(dense, given, training)
+    assert evaluate(masked, rest).accuracy > evaluate(dense, rest).accuracy - 0.05
+    size = ticket.mask.size
+    assert 0.3 * size - 74 < ticket.mask.nonzeros <= 0.3 * size
+
+
 def test_without_penalty_it_is_plain_training():
     model, data = NETS["residual"]()
     twin = copied(model)
@@ -163,12 +236,14 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("after", [1, 3, 5])
-@pytest.mark.parametrize("optimizer", [SGD(lr=0.05, momentum=0.9), Adam(lr=0.01)], ids=repr)
-def test_a_killed_run_goes_on_and_ends_alike(optimizer, after, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("optimizer", "dual"), [
+    (SGD(lr=0.05, momentum=0.9), False), (Adam(lr=0.01), False), (Adam(lr=0.01), True),
+], ids=repr)  # fmt: skip
+def test_a_killed_run_goes_on_and_ends_alike(optimizer, dual, after, monkeypatch, tmp_path):
     from mitools.training import loop
 
     model, data = NETS["batch norm"]()
-    pruner = replace(STRONG, training=replace(QUICK, optimizer=optimizer), warm_up=0.4)
+    pruner = replace(STRONG, training=replace(QUICK, optimizer=optimizer), dual=dual, warm_up=0.4)
     expected = pruner.run(model, data, 0.6)
     save, calls = loop.save_checkpoint, []
 
@@ -197,6 +272,8 @@ def test_a_killed_run_goes_on_and_ends_alike(optimizer, after, monkeypatch, tmp_
     ({"epsilon": 1.0}, ValueError, r"epsilon must lie in \[0, 1\)"),
     ({"warm_up": 1.1}, ValueError, "warm_up must be a share"),
     ({"warm_up_steps": "none"}, ValueError, "warm_up_steps must be 'proximal'"),
+    ({"amplify": 0.5}, ValueError, "amplify must be"),
+    ({"ceiling": float("inf")}, ValueError, "ceiling must be"),
     ({"scope": "wide"}, ValueError, "scope must be one of"),
     ({"least": 0}, ValueError, "least must be"),
     ({"training": 3}, TypeError, "training must be a Training"),

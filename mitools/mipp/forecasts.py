@@ -1,4 +1,4 @@
-"""What a target is to networks that forecast it: which loss, on which rows, and what it is worth."""
+"""A target as networks forecast it: the loss, the rows, and what a smaller loss is worth."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -28,7 +28,9 @@ class Forecast:
     target : (n, t) float32, or (n,) int64
         T in the same units, or classes.
     owner : (d,) int64
-        The channel of each column; -1 for columns that are nobody's.
+        The channel of each column; `channels` for columns that are nobody's and stay.
+    channels : int
+        How many there are.
     rows : Rows
         To learn from.
     judge : (k, m) int64
@@ -42,6 +44,7 @@ class Forecast:
     features: Tensor
     target: Tensor
     owner: Tensor
+    channels: int
     rows: Rows
     judge: Tensor
     head: Head
@@ -72,12 +75,17 @@ class Forecast:
         error = (mean - wanted).square() + self.noise  # the noise has a mean square of its own
         return (variance.log() + error / variance).mean(-1) / 2.0
 
-    def judged(self, outputs: Tensor) -> Tensor:
-        """Return what is known of the rows to judge on: losses (k, m), or errors (k, m, t)."""
+    def judged(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        """Return how well rows are forecast: losses (k, m), or for covariances errors (k, m, t)."""
         if self.classes or self.head == "normal":
             width = 1 if self.classes else self.target.shape[1]
-            return self.losses(outputs, self.judge).double() * width
-        return (outputs - self.target[self.judge]).double()
+            return self.losses(outputs, rows).double() * width
+        return (outputs - self.target[rows]).double()
+
+    def told(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        """Return the information in forecasts beyond none, `gains`."""
+        nothing = self.judged(self.start.float().expand(*rows.shape, -1), rows)
+        return self.gains(nothing, self.judged(outputs, rows))
 
     def gains(self, less: Tensor, more: Tensor) -> Tensor:
         """Return the information in `more` beyond `less`, both `judged`: terms (k, m) in nats.
@@ -109,7 +117,9 @@ class Forecast:
         return size + (share - share.mean(1, keepdim=True)) / 2.0
 
 
-def forecast_of(relation: Relation, head: Head, noise: float, repeats: int, seed: int) -> Forecast:
+def forecast_of(
+    relation: Relation, head: Head, noise: float, repeats: int, generator: torch.Generator
+) -> Forecast:
     """Return a relation, its rows dealt out at random.
 
     Raises
@@ -128,7 +138,6 @@ def forecast_of(relation: Relation, head: Head, noise: float, repeats: int, seed
             f"rows must be at least four for each of the {repeats} repeats; got {n}. Use more "
             "samples, or fewer repeats."
         )
-    generator = torch.Generator().manual_seed(seed)
     parts = torch.randperm(n, generator=generator)[: n - n % repeats].reshape(repeats, -1)
     fit, choose = [], []
     for k in range(repeats):
@@ -137,16 +146,20 @@ def forecast_of(relation: Relation, head: Head, noise: float, repeats: int, seed
         few = len(rest) // 5
         choose.append(rest[:few])
         fit.append(rest[few:])
-    owner = torch.full((relation.features.shape[1],), -1)
+    channels = len(relation.variables)
+    owner = torch.full((relation.features.shape[1],), channels)
     for channel, columns in enumerate(relation.variables):
         owner[list(columns)] = channel
-    target = relation.target
+    target = relation.target.cpu()
     if target.is_floating_point():
-        target = _standard(target[:, (target != target[:1]).any(0)])
+        moves = (target != target[:1]).any(0)
+        moves[0] |= not moves.any()  # something must be forecast, if only what never changes
+        target = _standard(target[:, moves])
     else:
         target = torch.unique(target, return_inverse=True)[1]
     rows = Rows(torch.stack(fit), torch.stack(choose))
-    return Forecast(_standard(relation.features), target, owner, rows, parts, head, noise)
+    features = _standard(relation.features.cpu())
+    return Forecast(features, target, owner, channels, rows, parts, head, noise)
 
 
 def _standard(rows: Tensor) -> Tensor:

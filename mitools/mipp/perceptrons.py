@@ -10,8 +10,8 @@ from torch import Tensor
 _CHECKS = 25  # times that a training asks for the rows set aside
 _PATIENCE = 5  # of them without a gain for any network, and it ends
 
-Inputs = Callable[[Tensor, torch.Generator | None], Tensor]
-"""From the numbers of rows (k, b), and what may draw masks, to what is read (k, b, inputs)."""
+Inputs = Callable[[Tensor, bool], Tensor]
+"""From the numbers of rows (k, b), and whether they are to fit, to what is read (k, b, inputs)."""
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 """From outputs (k, b, o) and numbers of rows (k, b) to the loss of each row (k, b)."""
@@ -74,9 +74,7 @@ class Perceptrons:
     def without(self, gone: Tensor) -> "Perceptrons":
         """Return the same networks without the inputs at which a bool tensor is True."""
         straight = None if self.straight is None else self.straight[:, ~gone]
-        return Perceptrons(
-            self.reads[:, ~gone], self.hidden_bias, self.writes, self.bias, straight
-        )
+        return Perceptrons(self.reads[:, ~gone], self.hidden_bias, self.writes, self.bias, straight)
 
 
 def drawn(count: int, shape: Shape, start: Tensor, generator: torch.Generator) -> Perceptrons:
@@ -150,7 +148,7 @@ def trained(
         if len(order) < size:
             order = torch.randperm(n, generator=generator)
         batch, order = rows.fit[:, order[:size]], order[size:]
-        loss = losses(now(inputs(batch, generator)), batch).mean(1).sum()
+        loss = losses(now(inputs(batch, True)), batch).mean(1).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -180,7 +178,7 @@ class _Best:
 
 def _mean_loss(networks: Perceptrons, inputs: Inputs, losses: Losses, rows: Tensor) -> Tensor:
     with torch.no_grad():
-        found = losses(networks(inputs(rows, None)), rows).mean(1)
+        found = losses(networks(inputs(rows, False)), rows).mean(1)
     if not bool(torch.isfinite(found).all()):
         raise ValueError(
             "learning_rate must keep the losses finite; on rows set aside they are "

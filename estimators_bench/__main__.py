@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or given[0] not in (*_COMMANDS, "-h", "--help"):
         given = ["run", *given]
     options = _parser().parse_args(given)
+    options.command = shlex.join(["python", "-m", "estimators_bench", *given])
     try:
         return options.act(options)
     except KeyboardInterrupt:
@@ -136,9 +138,12 @@ def _add_files(command: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from estimators_bench.contenders import peers
     from estimators_bench.plan import chosen
     from estimators_bench.runner import run
 
+    for line in peers.missing():
+        print(line, file=sys.stderr)
     suite = FULL if options.full else QUICK
     tasks, methods = _catalogues(options.files)
     if options.tasks:
@@ -161,6 +166,7 @@ def _run(options: argparse.Namespace) -> int:
             timeout=timeout if options.timeout is None else options.timeout,
             memory=options.memory * 1e9,
             files=options.files,
+            command=options.command,
             retry=options.retry,
             fresh=options.fresh,
             progress=not options.quiet,

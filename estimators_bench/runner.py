@@ -47,6 +47,7 @@ def run(
     timeout: float = 60.0,
     memory: float = 4e9,
     files: Sequence[str | os.PathLike[str]] = (),
+    command: str = "",
     retry: bool = False,
     fresh: bool = False,
     progress: bool = True,
@@ -80,6 +81,8 @@ def run(
         Bytes of data a process may hold; beyond it, allocations fail. Enforced on Linux.
     files : sequence of paths
         Python files which define contenders or tasks given here; see `plan.load_file`.
+    command : str
+        What was typed, for readers of the records.
     retry : bool
         Try again what failed, timed out or was killed.
     fresh : bool
@@ -121,6 +124,8 @@ def run(
         if fresh:
             crew.log.unlink(missing_ok=True)
         about = _about(plan, crew)
+        if command:
+            about["command"] = command
         write(journal.folder / ABOUT, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
         expected = {unit.key: planned(unit, about["setting"]) for unit in plan}
         again = ("failed", "timed out", "killed") if retry else ()

@@ -304,6 +304,7 @@ CODES = np.unique(NAMES, return_inverse=True)[1]
 DISCRETE = [
     methods.PlugIn(),
     methods.MillerMadow(),
+    methods.Jackknifed(),
     methods.Grassberger(),
     methods.ChaoShen(),
     methods.JamesStein(),

@@ -169,6 +169,12 @@ def _glance(boards: Sequence[Board]) -> Markup:
         ),
         tables.Column("second", "by interquartile mean", lambda row: row[2], text=True),
         tables.Column(
+            "others, in hindsight",
+            "mean |error| of the best of the others for each task, had one known which",
+            lambda row: nats(row[3]),
+            lambda row: row[3],
+        ),
+        tables.Column(
             "ranked",
             "contenders that answered every task",
             lambda row: f"{row[0].table['rank'].count()} of {len(row[0].table)}",
@@ -180,7 +186,9 @@ def _glance(boards: Sequence[Board]) -> Markup:
         first, *others = board.table[board.table["rank"].notna()].itertuples(index=False)
         # Not the same numbers again with an interval around them.
         second = [row.contender for row in others if row.rank > first.rank]
-        rows.append((board, first, second[0] if second else "–"))
+        best = summary.in_hindsight(board)
+        told = second[0] if second else "–", math.nan if best is None else best.mae
+        rows.append((board, first, *told))
     if not rows:
         return Markup("")
     return tag("section", tag("h2", "Who wins where"), tables.sortable(columns, rows, None))

@@ -122,6 +122,42 @@ def boards(frame: Rows, seed: int = 0) -> list[Board]:
     return found
 
 
+@dataclass(frozen=True)
+class Hindsight:
+    """What the best of the others would have reached, had one known which to take for each task.
+
+    Parameters
+    ----------
+    first : str
+        The first of the board, who is left out; so are those that gave its numbers again.
+    others : int
+        How many were left to choose from.
+    mae : float
+        Mean over tasks of the least mean |error| among them.
+    """
+
+    first: str
+    others: int
+    mae: float
+
+
+def in_hindsight(board: Board) -> Hindsight | None:
+    """Return that, for a board of estimates with a first; None for others, or with no others."""
+    ranked = (
+        board.table[board.table["rank"].notna()] if board.group == "points" else board.table[:0]
+    )
+    if not len(ranked):
+        return None
+    first = str(ranked["contender"].iloc[0])
+    errors = board.cells.pivot(index="task", columns="contender", values="absolute")
+    twins = errors.eq(errors[first], axis=0).where(errors.notna(), True).all()
+    others = errors.loc[:, ~twins]
+    least = others.min(axis=1)
+    if least.isna().any() or not len(others.columns):
+        return None
+    return Hindsight(first, len(others.columns), float(least.mean()))
+
+
 def by_size(frame: Rows) -> Rows:
     """Return the mean absolute error of estimates at every n, a row a family, question and n.
 

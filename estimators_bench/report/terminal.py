@@ -80,6 +80,10 @@ def _board(board: Board, most: int) -> str:
         lines.append(f"{place}{_short(str(row.contender)):{_NAME}}{cells}".rstrip())
     if len(board.table) > most:
         lines.append(f"    and {len(board.table) - most} more, on the page")
+    best = summary.in_hindsight(board)
+    if best is not None:
+        said = f"mean {nats(best.mae)} by the best of the {best.others} others for each task"
+        lines.append(f"    in hindsight: {said}")
     return "\n".join(lines)
 
 

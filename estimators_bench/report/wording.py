@@ -30,9 +30,11 @@ def brief(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """Return a time in ms or s."""
+    """Return a time in ms or s; below a millisecond to two digits."""
     if math.isnan(value):
         return "–"
+    if value < 0.995e-3:
+        return f"{1e3 * value:.2g} ms" if value >= 1e-6 else "< 0.001 ms"
     if value < 0.9995:
         return f"{1e3 * value:.{2 if value < 9.995e-3 else 1 if value < 0.09995 else 0}f} ms"
     return f"{value:,.{1 if value < 99.95 else 0}f} s"

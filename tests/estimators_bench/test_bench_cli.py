@@ -1,5 +1,6 @@
 """The benchmark's command line, and its door in the library's."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,7 @@ def small_world(monkeypatch):
     methods = {"mean": Mean(), "slow": Mean("slow", fast=False)}
     monkeypatch.setattr("estimators_bench.tasks.catalogue", lambda: tasks)
     monkeypatch.setattr("estimators_bench.contenders.entrants", lambda: methods)
+    monkeypatch.setattr("estimators_bench.contenders.peers.missing", lambda: ())
     report = {name: ModuleType(name) for name in ("report", "terminal", "page")}
     report["terminal"].table = lambda found: f"table of {len(found)}"
     report["page"].write = lambda found, path: path.write_text("page")
@@ -67,8 +69,18 @@ def test_the_quick_suite_is_what_no_arguments_mean(tmp_path, monkeypatch, capsys
         ("pair-2", 1000),
     }
     assert (tmp_path / "bench-results" / "report.html").read_text() == "page"
+    about = json.loads((tmp_path / "bench-results" / "run.json").read_text())
+    assert about["command"] == "python -m estimators_bench run"
     assert command.main(["report"]) == 0
     assert "table of 12" in capsys.readouterr().out
+
+
+def test_packages_left_out_are_said_before_anything_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("estimators_bench.contenders.peers.missing", lambda: ("peer: left out",))
+    monkeypatch.setattr("estimators_bench.runner.run", lambda *_, **given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        command.main(["--out", str(tmp_path)])
+    assert capsys.readouterr().err == "peer: left out\n"
 
 
 def test_a_file_of_ones_own(tmp_path, capsys):

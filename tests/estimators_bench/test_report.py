@@ -117,6 +117,9 @@ def test_the_page_says_what_was_found(text):
     cell = summary.boards(varied())[0].cells.set_index(["task", "contender"])
     assert heat[1][0] == "t0" and heat[1][2] == brief(cell.loc[("t0", "good"), "error"])
     assert heat[1][4] == "!" and heat[2][4] == "·"
+    glance = next(table for table in found.tables if table[0][:2] == ["tasks", "first"])
+    best = summary.in_hindsight(summary.boards(varied())[0])
+    assert glance[0][5].startswith("others, in hindsight") and glance[1][5] == nats(best.mae)
     assert "100✓" in [line[2] for table in found.tables for line in table if len(line) > 2]
 
 
@@ -312,6 +315,8 @@ def test_markup_escapes_text_and_attributes():
         (brief(-12.4), "−12"),
         (brief(1e6), "+1e6"),
         (seconds(0.00071), "0.71 ms"),
+        (seconds(0.0000034), "0.0034 ms"),
+        (seconds(0.0), "< 0.001 ms"),
         (seconds(0.25), "250 ms"),
         (seconds(0.9999), "1.0 s"),
         (seconds(1234.0), "1,234 s"),

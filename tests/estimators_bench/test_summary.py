@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from made_records import frame, row, varied
 from scipy.stats import binomtest, trim_mean
 
-from estimators_bench.report import summary
+from estimators_bench.report import summary, terminal
 from estimators_bench.report.intervals import bootstrap, interquartile_mean, wilson
 
 
@@ -191,6 +191,25 @@ def test_error_against_n_is_of_those_who_answered_at_every_n():
     board = summary.boards(found)[0]
     assert list(summary.growth(found, board).columns) == list(board.table["contender"][:2])
     assert not len(summary.by_size(found[found["n"] == 1000]))
+
+
+def test_the_best_of_the_others_is_taken_task_by_task():
+    rows = [
+        row(task, name, error)
+        for name, errors in {
+            "first": (0.1, 0.1, 0.1), "again": (0.1, 0.1, 0.1), "early": (0.05, 0.6, 0.6),
+            "late": (0.5, 0.4, 0.3), "once": (None, -0.2, None),
+        }.items()
+        for task, error in zip("abc", errors, strict=True) if error is not None
+    ]  # fmt: skip
+    (board,) = summary.boards(frame(*rows))
+    found = summary.in_hindsight(board)
+    assert (found.first, found.others) == ("first", 3)  # not the one with the same numbers
+    assert found.mae == pytest.approx((0.05 + 0.2 + 0.3) / 3)
+    told = terminal.table(frame(*rows))
+    assert "in hindsight: mean 0.183 by the best of the 3 others for each task" in told
+    alone = [each for each in rows if each["contender"] in ("first", "again", "once")]
+    assert all(summary.in_hindsight(board) is None for board in summary.boards(frame(*alone)))
 
 
 def test_twins_are_drawn_once():

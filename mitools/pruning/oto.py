@@ -78,7 +78,8 @@ class OTO:
     References
     ----------
     Chen et al., *Only train once: a one-shot neural network training and pruning framework*, arXiv
-    2107.07467.
+    2107.07467; Chen et al., *OTOv2: automatic, generic, user-friendly*, ICLR 2023, for DHSPG, which
+    is as in its code.
     """
 
     training: Training = Training()

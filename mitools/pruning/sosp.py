@@ -86,7 +86,7 @@ class SOSP:
         groups = prunable_groups(model, example_of(model, loader), names)
         kept = top_channels(
             groups,
-            self.scores(model, loader, groups),
+            self.channel_scores(model, loader, groups),
             parameters_named(model, names),
             keep,
             scope=self.scope,
@@ -94,7 +94,7 @@ class SOSP:
         )
         return channel_mask(model, groups, kept, names)
 
-    def scores(
+    def channel_scores(
         self, model: nn.Module, loader: Any, groups: Sequence[ChannelGroup]
     ) -> dict[str, Tensor]:
         """Return λ for the channels of each group, by its name, in float64.

@@ -83,11 +83,11 @@ def test_scores_equal_the_explicit_hessian(norms):
     # Batches of unequal sizes: the product is of the whole mean, not batch by batch.
     batches = list(zip(inputs.split(10), data.targets.split(10), strict=True))
     for given in ((inputs, data.targets), batches):
-        found = SOSP(norms=norms).scores(model, given, groups)
+        found = SOSP(norms=norms).channel_scores(model, given, groups)
         for (group, c), score in expected.items():
             assert found[group][c].item() == pytest.approx(score.item(), abs=1e-8, rel=1e-8)
             assert score > 1e-6
-    double = SOSP(norms=norms, precision="double").scores(model.float(), data, groups)
+    double = SOSP(norms=norms, precision="double").channel_scores(model.float(), data, groups)
     for group, scores in double.items():
         torch.testing.assert_close(scores, found[group], rtol=1e-5, atol=1e-7)
 
@@ -96,7 +96,7 @@ def test_both_orders_count():
     model, data = seeded(Joined), samples((1, 4, 4), n=23, classes=2)
     groups = channel_groups(model, data.inputs[:1].double())
     given = data.inputs.double(), data.targets
-    found = SOSP().scores(model, given, groups)["inner"]
+    found = SOSP().channel_scores(model, given, groups)["inner"]
     weights = {name: p.detach() for name, p in model.named_parameters()}
     inner = model.inner.weight
     slope = torch.autograd.grad(F.cross_entropy(model(given[0]), given[1]), inner)[0]
@@ -114,7 +114,7 @@ def test_keeps_the_channels_of_the_largest_scores():
     model, data = CHANNEL_NETS["residual"]()
     groups = channel_groups(model, data.inputs[:1])
     kept = kept_channels(groups, prune(model, data, SOSP(batches=1), density=0.5))
-    scores = SOSP(batches=1).scores(model, data, groups)
+    scores = SOSP(batches=1).channel_scores(model, data, groups)
     stays = torch.cat([scores[name][kept[name]] for name in scores])
     goes = torch.cat([scores[name][~kept[name]] for name in scores])
     lowest = {name: float(score.max()) for name, score in scores.items()}

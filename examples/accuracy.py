@@ -47,10 +47,10 @@ def at_initialisation() -> dict[str, Pruner]:
 
 
 def mnist(seeds: int) -> list[Job]:
-    """LeNet-300-100: dense, and at 3.6% by IMP; two others for comparison."""
-    training = Training(epochs=4, batch_size=128, optimizer=Adam(lr=1.2e-3))
-    pruners = {"IMP": IMP(training), "SNIP": OneShot(SNIP()), "random": OneShot(Random())}
-    return grid("lenet-300-100", "mnist", pruners, [0.036], seeds, training=training)
+    """LeNet-300-100 on all 60,000 images: dense, and at 3.6% by IMP in 15 levels; seed by seed."""
+    training = Training(epochs=3, batch_size=128, optimizer=Adam(lr=1.2e-3))
+    jobs = grid("lenet-300-100", "mnist", {"IMP": IMP(training)}, [0.036], seeds, training=training)
+    return sorted(jobs, key=lambda job: job.seed)
 
 
 def fashion(seeds: int) -> list[Job]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from joblib import parallel_config
 
 from mitools.data import SymmetricFlips, digits
@@ -293,16 +294,23 @@ def test_processes_do_not_matter(fresh):
     same(sweep(some_jobs(), n_jobs=2), fresh)
 
 
-def test_threads_of_the_machine_do_not_matter(fresh):
-    import torch
+def test_threads_of_the_machine_do_not_matter(monkeypatch):
+    seen = []
 
+    def watched(*args, **kwargs):
+        seen.append(torch.get_num_threads())
+        return evaluate(*args, **kwargs)
+
+    monkeypatch.setattr(jobs, "evaluate", watched)
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(3)
     try:
-        same(sweep(some_jobs()), fresh)
-        assert torch.get_num_threads() == 2
+        run(some_jobs(1)[1])
+        run(replace(some_jobs(1)[1], training=replace(SHORT, threads=2)))
+        assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+    assert seen == [1, 1, 1, 2, 2, 2]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

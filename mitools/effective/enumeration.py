@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import gammaln
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
@@ -81,6 +82,26 @@ def sign_data_sets(points: int = 6, dims: int = 3) -> DataSets:
     labels = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=points)), dtype=torch.float64)
     inputs = corners[chosen].repeat_interleave(len(labels), dim=0)
     return DataSets(inputs, labels.repeat(len(chosen), 1))
+
+
+def sign_multisets(points: int = 6, dims: int = 3) -> DataSets:
+    """Return all data sets of labelled corners of {±1}^dims drawn with replacement, in any order.
+
+    Orders of the same points are one data set, as likely as they all are together: what reads a
+    data set as a whole makes one mask of them.
+
+    Examples
+    --------
+    >>> len(sign_multisets())  # of 16^6 in order
+    54264
+    """
+    signs = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=dims + 1)), dtype=torch.float64)
+    chosen = np.array(list(itertools.combinations_with_replacement(range(len(signs)), points)))
+    log_law = np.full(len(chosen), math.lgamma(points + 1) - points * math.log(len(signs)))
+    for corner in range(len(signs)):
+        log_law -= gammaln((chosen == corner).sum(axis=1) + 1.0)
+    drawn = signs[torch.from_numpy(chosen)]
+    return DataSets(drawn[..., :-1], drawn[..., -1], np.exp(log_law))
 
 
 def sign_network(hidden: int = 4, dims: int = 3, seed: int = 0) -> nn.Sequential:

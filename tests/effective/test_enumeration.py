@@ -1,5 +1,6 @@
 """Exact information over finite families of data sets, against counting and one at a time."""
 
+import itertools
 import math
 from collections import Counter
 
@@ -22,6 +23,7 @@ from mitools.effective.enumeration import (
     outputs_of_masked,
     random_scores,
     sign_data_sets,
+    sign_multisets,
     sign_network,
     snip_scores,
     trained_scores,
@@ -165,3 +167,33 @@ def test_what_does_not_fit_is_refused():
         DataSets(FAMILY.inputs, FAMILY.targets, np.full(32, 0.5))
     with pytest.raises(ValueError, match="prune must return booleans of shape"):
         enumerated(FAMILY, lambda inputs, targets: np.zeros(3))
+
+
+def test_data_sets_drawn_with_replacement_are_counted_with_all_their_orders():
+    """All 4^3 ordered data sets of three labelled points of {±1}, against the 20 multisets."""
+    family = sign_multisets(points=3, dims=1)
+    assert len(family) == math.comb(6, 3) == 20
+    points = [(x, y) for x in (-1.0, 1.0) for y in (-1.0, 1.0)]
+    ordered = torch.tensor(list(itertools.product(points, repeat=3)), dtype=torch.float64)
+    times = Counter(tuple(sorted(map(tuple, rows))) for rows in ordered.tolist())
+    for inputs, targets, chance in zip(family.inputs, family.targets, family.law, strict=True):
+        rows = tuple(sorted((float(x), float(y)) for x, y in zip(inputs, targets, strict=True)))
+        assert chance == pytest.approx(times[rows] / 64)
+    model = sign_network(hidden=3, dims=1)
+    every = DataSets(ordered[..., :1], ordered[..., 1])
+    for scores in (snip_scores, grasp_scores, lambda *a: trained_scores(*a, QUICK)):
+        found = at_every_count(family, scores(model, family))
+        np.testing.assert_allclose(found, at_every_count(every, scores(model, every)), atol=1e-9)
+
+
+def test_the_papers_family_with_replacement_and_masks_of_a_sampled_part():
+    family = sign_multisets()
+    assert len(family) == 54_264
+    assert -(family.law @ np.log2(family.law)) == pytest.approx(15.41, abs=5e-3)
+    part = torch.from_numpy(np.random.default_rng(0).choice(54_264, 40))
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(0))
+    few = DataSets(family.inputs[part], family.targets[part])
+    turned = DataSets(few.inputs[:, order], few.targets[:, order])
+    model = sign_network()
+    for scores in (snip_scores, lambda *a: trained_scores(*a, QUICK)):
+        np.testing.assert_allclose(scores(model, few), scores(model, turned), atol=1e-12)

@@ -244,6 +244,7 @@ def _linear(d: int) -> SelectionTask:
         ("continuous", "continuous"),
         f"Two noisy sums of four normal features among {d}: some copied, some blurred, the rest "
         "correlated with each other only.",
+        source="closed form",
     )
 
 

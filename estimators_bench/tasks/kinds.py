@@ -158,6 +158,8 @@ class SelectionTask:
         The smallest sets that tell all there is to know.
     kinds : pair
         What features and target are.
+    source : str
+        How `information` is known; as for `Truth`.
     """
 
     name: str
@@ -168,11 +170,12 @@ class SelectionTask:
     minimal: tuple[frozenset[int], ...]
     kinds: tuple[Kind, Kind] = ("discrete", "discrete")
     about: str = ""
+    source: str = "enumeration"
 
     @property
     def truth(self) -> Truth:
         """What all the features tell."""
-        return Truth(self.information(frozenset(range(self.features))), "enumeration")
+        return Truth(self.information(frozenset(range(self.features))), self.source)
 
     def draw(self, n: int, seed: int) -> tuple[FloatArray, FloatArray]:
         """Return n samples of the features and of the target."""

@@ -184,3 +184,10 @@ def test_spread_only():
     x, y = (each.ravel() for each in task.draw(40_000, 0))
     check_mean(norm.logpdf(x, 0, np.sqrt(y)) - np.log(k0(np.abs(x)) / math.pi), task.truth.nats)
     assert abs(np.corrcoef(x, y)[0, 1]) < 0.05
+
+
+def test_every_truth_says_how_it_is_known():
+    sources = {task.name: task.truth.source for task in TASKS if isinstance(task, SelectionTask)}
+    normal = {name for name, source in sources.items() if source == "closed form"}
+    assert normal == {name for name in sources if name.startswith("linear-")} != set()
+    assert {sources[name] for name in sources.keys() - normal} == {"enumeration"}

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mitools.training import Training as Training
     from mitools.training import train as train
     from mitools.uncertainty import permutation_test as permutation_test
+    from mitools.uncertainty import transfer_entropy_test as transfer_entropy_test
     from mitools.uncertainty import with_error as with_error
 
 _HOME = {
@@ -57,6 +58,7 @@ _HOME = {
     "terc": "mitools.selection",
     "train": "mitools.training",
     "transfer_entropy": "mitools.measures",
+    "transfer_entropy_test": "mitools.uncertainty",
     "with_error": "mitools.uncertainty",
 }
 # Names resolve on first use (PEP 562), so that estimates between arrays never load torch.

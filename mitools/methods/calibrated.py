@@ -14,6 +14,7 @@ from mitools.methods._critic import cross_fitted
 from mitools.methods._elliptical import Elliptical, chosen, normal, ranked
 from mitools.methods._rewiring import LogRatio, mean_normaliser, rewired
 from mitools.methods.knn import KSG
+from mitools.methods.questions import WithError
 
 _SWEEPS = 100  # until surrogates forget where they started
 _FEW_RIVALS = 0.02  # correction for the number of rivals, in nats, beyond which it is not trusted
@@ -132,6 +133,13 @@ class CalibratedKSG:
     def mutual_information(self, x: FloatArray, y: FloatArray) -> float:
         """I(X; Y) in nats."""
         return self.explained(x, y).value
+
+    def mutual_information_with_error(self, x: FloatArray, y: FloatArray) -> WithError:
+        """I(X; Y), its standard error, and what it is made of."""
+        found = self.explained(x, y)
+        surely = found.std_error if found.std_error > 0.0 else math.nan
+        source = "by the spread of samples' terms; model and bias are left out"
+        return WithError(found.value, surely, len(x) - 1, source, (str(found),))
 
     def conditional_mutual_information(self, x: FloatArray, y: FloatArray, z: FloatArray) -> float:
         """I(X; Y | Z) in nats, by the chain rule: I(X; Y, Z) - I(X; Z)."""

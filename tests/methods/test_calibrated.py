@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, multivariate_t, spearmanr
 
+from mitools.measures import mutual_information
 from mitools.methods import KSG, CalibratedKSG, GaussianCopula
 from mitools.methods._critic import Course, Critic, _slope, cross_fitted
 from mitools.methods._elliptical import Elliptical, agreement, chosen, fitted, ranked
@@ -112,7 +113,10 @@ def test_condition_by_the_chain_rule():
 
 
 def test_standard_error_is_that_of_repetition():
-    found = [QUICK.explained(*pairs(seed, 500, 1, 0.6)) for seed in range(24)]
+    found = [mutual_information(*pairs(seed, 500, 1, 0.6), QUICK) for seed in range(24)]
+    truth = -0.5 * math.log(1 - 0.6**2)
+    held = [each.interval[0] <= truth <= each.interval[1] for each in found]
+    assert sum(held) >= 19  # P(fewer of 24 at 0.95) = 0.001
     spread = np.std([each.value for each in found], ddof=1)
     assert spread / 1.6 < np.mean([each.std_error for each in found]) < spread * 1.6
 
@@ -266,3 +270,14 @@ def test_nothing_is_learned_where_there_is_nothing():
     rng = np.random.default_rng(16)
     x, y = rng.standard_normal((2, 1_200, 3))
     assert cross_fitted(fitted(ranked(x), ranked(y)), rng) is None
+
+
+def test_answers_say_how_sure_they_are_and_what_they_are_made_of():
+    x, y = pairs(1, 500, 1, 0.6)
+    found, told = QUICK.explained(x, y), mutual_information(x, y, QUICK)
+    assert (told.value, told.std_error) == (found.value, found.std_error)
+    assert told.value == QUICK.mutual_information(x, y)
+    assert str(found) in told.notes
+    assert any("bias are left out" in note for note in told.notes)
+    constant = QUICK.mutual_information_with_error(np.ones((50, 1)), y[:50])
+    assert constant.value == 0.0 and math.isnan(constant.std_error)

@@ -45,8 +45,7 @@ def layer_of(
     Two bits and noise, of which the target is the exclusive or:
 
     >>> import numpy as np
-    >>> from mitools.mipp.arrays import layer_of
-    >>> from mitools.mipp.predictive import Predictive
+    >>> from mitools.mipp import Predictive, layer_of
     >>> bits = np.random.default_rng(0).integers(0, 2, (500, 3))
     >>> layer = layer_of(bits, bits[:, 0] ^ bits[:, 1], classes=True)
     >>> Predictive(training="amortised", steps=500).eliminate(layer).kept

@@ -206,7 +206,10 @@ class _Search:
                 if goes:
                     tried[:] = False
                     bar.update()
-        for channel in _ascending(known)[:width]:
+        for channel in (self._left & known.isneginf()).nonzero().flatten().tolist():
+            known[channel], _ = self._try(channel, 0)
+            self._settle(channel, 0.0, None, True)
+        for channel in _ascending(torch.where(self._left, known, math.inf))[:width]:
             self._steps.append(Step(channel, float(known[channel]), None, True, width))
 
     def answer(self) -> Elimination:

@@ -80,7 +80,6 @@ def shrink(model: nn.Module, mask: Mask | Mapping[str, Any], example_input: Any)
     for name in empty:
         kept[name][0] = True  # layers need a channel; all that reads this one is zero
     small = mask.apply_(copied(model))
-    small.zero_grad(set_to_none=True)
     return remove_channels_(small, groups, kept)
 
 

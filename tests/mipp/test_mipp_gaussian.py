@@ -258,10 +258,18 @@ def test_wilks_holds_its_level_where_nothing_is_told():
         assert abs(share - level) < 3.5 * math.sqrt(level * (1 - level) / 600)
 
 
-def test_too_few_rows_for_a_test():
+def test_with_few_rows_channels_go_until_the_others_can_be_tested():
+    a = activations("random", 40, n=30)
+    layer = Layer("layer", 40, (relation(a, weights(a, 4), channels_of(1, 40)),))
+    answer = Gaussian(noise=1e-4).eliminate(layer)
+    assert 10 < int(answer.kept.sum()) < 30
+    assert "30 rows are no more than variables and targets together, 44" in answer.notes[0]
+
+
+def test_too_few_rows_for_any_test():
     a = activations("random", 12, n=18)
-    layer = Layer("layer", 12, (relation(a, weights(a, 8), channels_of(1, 12)),))
-    with pytest.raises(ValueError, match=r"more rows than variables.*got 18 rows of 12 variables"):
+    layer = Layer("layer", 12, (relation(a, weights(a, 17), channels_of(1, 12)),))
+    with pytest.raises(ValueError, match=r"more rows than targets.*got 18 rows and 17 targets"):
         Gaussian().eliminate(layer)
     assert int(Gaussian().eliminate(layer, width=3).kept.sum()) == 3
 

@@ -116,7 +116,7 @@ def test_outputs_come_as_more_columns(net):
 def test_inputs_are_a_group_of_their_own(net):
     pair = data(100, 6)
     known = moments(net, pair, inputs=True)
-    assert [(g.name, g.size) for g in known.groups][0] == ("inputs", 6)
+    assert (known.groups[0].name, known.groups[0].size) == ("inputs", 6)
     np.testing.assert_allclose(
         known.readings["fc1.weight"].covariance, covariance(pair[0]), atol=1e-13
     )

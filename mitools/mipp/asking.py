@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from mitools._validation import checked_count
@@ -13,9 +12,11 @@ from mitools.mipp.engines import Engine
 from mitools.mipp.gaussian import Gaussian
 from mitools.mipp.layers import Found, eliminated
 from mitools.mipp.moments import Moments, Reduction, Target, moments
-from mitools.pruning.channels import channel_mask
 from mitools.pruning.mask import Mask
+from mitools.pruning.pruners import size_of
+from mitools.pruning.scoring import parameters_named
 from mitools.pruning.selection import check_density, count_kept
+from mitools.pruning.structured import weights_of
 
 _HALVINGS = 11
 
@@ -180,34 +181,40 @@ def _bisected(
 
     Where room is left for channels, the last ones dropped come back as long as they fit.
     """
-    size = sum(model.get_parameter(name).numel() for name in known.names)
+    size = size_of(model, known.names)
     keep = count_kept(check_density(density), size)
-    _check_floor(model, known, keep, size, least)
+    _check_room(model, known, keep, least)
+    if keep == size:
+        widths = {group.name: group.size for group in known.groups}
+        return engine, eliminated(model, known, engine, least=least, widths=widths)
     mild, strong = 0.0, 1.0
+    more = sum(group.size for group in known.groups)
     best: tuple[Engine, Found] | None = None
     for _ in range(_HALVINGS):
         middle = (mild + strong) / 2
         tried = engine.at(middle)
         found = eliminated(model, known, tried, least=least, progress=progress)
         if found.mask.nonzeros > keep:
-            mild = middle
+            mild, more = middle, found.channels
             continue
         strong = middle
         if best is None or found.mask.nonzeros > best[1].mask.nonzeros:
             best = tried, found
+        if more - best[1].channels <= 1:
+            break
     if best is None:
         tried = engine.at(1.0)
         best = tried, eliminated(model, known, tried, least=least, progress=progress)
     tried, found = best
     widths = _filled(model, known, found, keep)
-    if widths != {name: int(stay.sum()) for name, stay in found.kept.items()}:
+    if widths != found.widths:
         found = eliminated(model, known, tried, least=least, widths=widths, progress=progress)
     return tried, found
 
 
 def _filled(model: nn.Module, known: Moments, found: Found, keep: int) -> dict[str, int]:
     """Return widths with as many more channels as fit, those first that were hardest to drop."""
-    widths = {name: int(stay.sum()) for name, stay in found.kept.items()}
+    widths = found.widths
     gone = {
         name: [step for step in result.steps if not step.kept]
         for name, result in found.layers.items()
@@ -229,17 +236,18 @@ def _filled(model: nn.Module, known: Moments, found: Found, keep: int) -> dict[s
 
 def _weights(model: nn.Module, known: Moments, widths: Mapping[str, int]) -> int:
     """Return how many weights so many channels have."""
-    first = {g.name: torch.arange(g.size) < widths.get(g.name, g.size) for g in known.groups}
-    return channel_mask(model, known.groups, first, known.names).nonzeros
+    shapes = {name: p.shape for name, p in parameters_named(model, known.names).items()}
+    return weights_of(known.groups, [widths[group.name] for group in known.groups], shapes)
 
 
-def _check_floor(model: nn.Module, known: Moments, keep: int, size: int, least: int) -> None:
-    floor = _weights(model, known, {g.name: min(least, g.size) for g in known.groups})
-    if keep < floor:
+def _check_room(model: nn.Module, known: Moments, keep: int, least: int) -> None:
+    needed = _weights(model, known, {g.name: min(least, g.size) for g in known.groups})
+    if needed > keep:
         raise ValueError(
-            f"density must leave {least} channel{'s' * (least > 1)} in each group, at least "
-            f"{floor / size:.3g} here: {floor:,} weights; {keep:,} are to stay. Weights between "
-            "layers that cannot lose channels stay too."
+            f"density must leave room for {least} channel{'s' * (least > 1)} in every group and "
+            f"for what belongs to none: {needed:,} weights, a density of "
+            f"{needed / size_of(model, known.names):.3g}; only {keep:,} are to stay. Raise the "
+            f"density{', or lower least.' if least > 1 else '.'}"
         )
 
 

@@ -87,10 +87,13 @@ class Gaussian:
         Raises
         ------
         ValueError
-            If there are too few rows for a test, or a covariance is singular.
+            If a consumer has too many targets for a test of any channel, and there is no width; or
+            a covariance is singular.
         """
         with reproducibly():
             search = _Search(layer, self)
+            if width is None:
+                _check_testable(layer)
             if self.order == "backward":
                 search.descend(least, width)
             else:
@@ -142,7 +145,17 @@ class _Search:
         ends = tuple(self._step(channel, True, len(stay)) for channel in ranked)
         after = sum(state.information for state in self._states)
         drift = max(state.drift for state in self._states)
-        return Elimination(self._left, (*self._steps, *ends), self._before, after, drift)
+        steps = (*self._steps, *ends)
+        return Elimination(self._left, steps, self._before, after, drift, self._notes())
+
+    def _notes(self) -> tuple[str, ...]:
+        few = min(self._states, key=lambda state: state.spare)
+        if few.spare > 0:
+            return ()
+        return (
+            f"{few.count:,} rows are no more than variables and targets together, {few.needed:,}: "
+            "nothing is significant before enough are gone. Use more samples or places",
+        )
 
     def _drop(self, channel: int) -> None:
         self._left[channel] = False
@@ -153,11 +166,8 @@ class _Search:
         self._phi = self._summed()
 
     def _step(self, channel: int, kept: bool, left: int) -> Step:
-        try:
-            p_value = self._p_value(channel)
-        except ValueError:  # towards a width, which asks for no test
-            p_value = None
-        return Step(channel, float(self._phi[channel]), p_value, kept, left)
+        phi, p_value = float(self._phi[channel]), self._p_value(channel)
+        return Step(channel, phi, p_value, kept, left)
 
     def _more_than(self, least: int) -> bool:
         return self._count > least
@@ -182,9 +192,11 @@ class _State:
 
     def __init__(self, relation: Relation, engine: Gaussian) -> None:
         scaled = _Scaled(relation, engine)
-        self._scaled, self._count = scaled, relation.count
+        self._scaled, self.count = scaled, relation.count
         self._walk = Precisions(scaled.precisions(), relation.variables)
         self._variables = relation.variables
+        self.needed = len(scaled.gram) + scaled.targets
+        self.spare = self.count - 1 - self.needed
         self.drift = 0.0
         self._renewed = self._walk.count
         self.phi = self._phi()
@@ -202,7 +214,7 @@ class _State:
         """Return that of a channel's phi."""
         own = len(self._variables[channel])
         others, targets = self._walk.count - own, self._scaled.targets
-        return wilks_p(float(self.phi[channel]), own, targets, others, self._count)
+        return wilks_p(float(self.phi[channel]), own, targets, others, self.count)
 
     def drop(self, channel: int, left: Tensor) -> None:
         """Take a channel out."""
@@ -295,6 +307,19 @@ class _Scaled:
             block, seen = self.gram[at][:, at], shadow[:, at]
             found.append((_log_det(block) - _log_det(block - seen.T @ seen)) / 2)
         return torch.tensor(found, dtype=torch.float64)
+
+
+def _check_testable(layer: Layer) -> None:
+    for relation in layer.relations:
+        first = relation.weight if relation.weight is not None else relation.spread
+        targets = 0 if first is None else len(first)
+        own = max((len(each) for each in relation.variables), default=0)
+        if relation.count - 1 - own < targets:
+            raise ValueError(
+                f"loader must give more rows than targets for a test; got {relation.count:,} rows "
+                f"and {targets:,} targets of {relation.name!r}. Use more samples or places, or "
+                "widths=..., which needs no test."
+            )
 
 
 def _factor(matrix: Tensor) -> Tensor:

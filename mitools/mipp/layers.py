@@ -36,6 +36,16 @@ class Found:
     layers: dict[str, Elimination]
     seconds: dict[str, float]
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """How many channels of each group stay."""
+        return {name: int(stay.sum()) for name, stay in self.kept.items()}
+
+    @property
+    def channels(self) -> int:
+        """How many channels stay in all."""
+        return sum(self.widths.values())
+
 
 def eliminated(
     model: nn.Module,

@@ -16,6 +16,7 @@ from mitools.models import check_finite, prunable
 from mitools.pruning.channels import ChannelGroup, Part, channel_groups, example_of
 from mitools.pruning.names import places as places_of
 from mitools.pruning.scoring import reproducibly
+from mitools.pruning.structured import prunable_groups
 from mitools.training.evaluation import place_of, placed
 
 Target = Literal["next", "output"]
@@ -124,7 +125,9 @@ def moments(
             checked_count(name, count)
     reduce = reduce or ("mean" if target == "output" else "patches")
     names = tuple(prunable(model)) if names is None else tuple(names)
-    groups = channel_groups(model, example_of(model, loader), names)
+    groups = (channel_groups if inputs else prunable_groups)(
+        model, example_of(model, loader), names
+    )
     rule = _Rule(reduce, places, rows, checked_count("seed", seed, least=0))
     readers = _readers(model, groups, names if inputs else ())
     with reproducibly():

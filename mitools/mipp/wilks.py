@@ -6,10 +6,11 @@ from scipy.special import fdtrc
 
 
 def wilks_p(phi: float, variables: int, targets: int, others: int, count: int) -> float:
-    """Return the p-value of phi, were all coefficients of some variables zero.
+    """Return the p-value of phi, were all coefficients of some variables zero; 1 if untestable.
 
     exp(-2 phi) is Wilks' lambda; its law is exact for one or two variables or targets, and Rao's
-    approximation otherwise.
+    approximation otherwise. With no more rows than variables and targets together nothing can be
+    significant: variables are linear functions of each other then.
 
     Parameters
     ----------
@@ -20,11 +21,6 @@ def wilks_p(phi: float, variables: int, targets: int, others: int, count: int) -
         other variables.
     count : int
         Rows.
-
-    Raises
-    ------
-    ValueError
-        If there are too few rows for any test.
 
     References
     ----------
@@ -38,10 +34,6 @@ def wilks_p(phi: float, variables: int, targets: int, others: int, count: int) -
     root = math.sqrt((g * g * t * t - 4) / rest) if rest > 0 else 1.0
     freedom = (error - (t - g + 1) / 2) * root - g * t / 2 + 1
     if error < t or freedom <= 0:
-        raise ValueError(
-            f"loader must give more rows than variables and targets together for a test; got "
-            f"{count:,} rows of {others + g:,} variables and {t:,} targets. Use more samples or "
-            "places, reduce='mean', or widths=..., which needs no test."
-        )
+        return 1.0
     ratio = math.expm1(2.0 * max(phi, 0.0) / root) * freedom / (g * t)
     return float(fdtrc(g * t, freedom, ratio))

@@ -234,3 +234,51 @@ def _draw(axes: Axes, row: int, answer: EffectiveParameters) -> None:
             linestyle="none",
             label="point estimate",
         )
+
+
+def steepness(table: pd.DataFrame) -> Figure:
+    """Draw measured Lipschitz constants against p_eff, from one of its limits to the other.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns pruner, p_eff_low, p_eff_high, at_points and fitted, a row for each network, as of
+        `mitools.experiments.robustness_scaling`. Networks that did not fit are left out.
+
+    Returns
+    -------
+    Figure
+        Not shown and not saved.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or no network has fitted.
+    """
+    wanted = {"pruner", "p_eff_low", "p_eff_high", "at_points", "fitted"}
+    missing = wanted - set(table.columns)
+    fitted = table if missing else pd.DataFrame(table[table["fitted"]])
+    if missing or fitted.empty:
+        found = f"no {', '.join(sorted(missing))}" if missing else "no row with fitted True"
+        raise ValueError(f"table must have networks that fitted; it has {found}.")
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for index, name in enumerate(dict.fromkeys(fitted["pruner"])):
+        part = pd.DataFrame(fitted[fitted["pruner"] == name])
+        low, high, steep = (
+            part[column].to_numpy(float) for column in ("p_eff_low", "p_eff_high", "at_points")
+        )
+        axes.hlines(steep, low, high, color=f"C{index}", linewidth=1, alpha=0.6)
+        axes.plot(low, steep, "o", color=f"C{index}", markersize=4, label=str(name))
+    low, high = fitted["p_eff_low"].min(), fitted["p_eff_high"].max()
+    least = fitted["at_points"].min() * (high / low) ** 0.5
+    axes.plot([low, high], [least, fitted["at_points"].min()], ":", color=_KEPT, label="slope -1/2")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.set_xlabel("p_eff, from its lower limit (the weights kept) to its upper one")
+    axes.set_ylabel("largest gradient norm at points")
+    axes.spines[["top", "right"]].set_visible(False)
+    _legend(figure, axes)
+    return figure

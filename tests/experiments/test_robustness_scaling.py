@@ -15,7 +15,7 @@ SMALL = NoisyTeacher(30, 5, hidden=(40,), training=Training(400, 30, Adam(lr=0.0
 
 
 def test_a_linear_network_is_as_steep_as_its_least_squares():
-    job = NoisyTeacher(40, 5, hidden=(), fit=1e-6, training=Training(600, 40, Adam(lr=0.03)))
+    job = NoisyTeacher(40, 5, hidden=(), fit=1e-6, training=Training(300, 40, Adam(lr=0.05)))
     (row,) = robustness_scaling({"all": OneShot(Random())}, [1.0], job, seeds=1).to_dict("records")
     samples, _ = student_teacher(40, 5, 1.0, seed=0)
     inputs = torch.hstack([samples.inputs, torch.ones(40, 1)]).double().numpy()

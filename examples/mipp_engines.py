@@ -235,21 +235,18 @@ def agreement(one: list[float], other: list[float]) -> float:
     return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
 
 
-def compared(make: Callable[[], Bench], label: str) -> dict[str, Any]:
-    """Return how an engine compares with the closed form on one layer."""
-    bench, engine = make(), ENGINES[label]
-    whole, width = layer_at(bench), bench.keep
+def one_pass(make: Callable[[], Bench], label: str) -> dict[str, Any]:
+    """Return the cost of an engine and of the closed form, and how alike they rank all units."""
+    bench = make()
+    whole = layer_at(bench)
     size, every = whole.size, list(range(whole.size))
     some = sorted({int(i) for i in np.linspace(0, size - 1, bench.tried)})
     some = some if label == "retrained" else every
-    closed, unit = timed(Gaussian(), whole, width=width)
+    closed, unit = timed(Gaussian(), whole, width=bench.keep)
     phi = {step.channel: step.phi for step in Gaussian().eliminate(whole, width=size).steps}
-    told, seconds = timed(engine, layer_at(bench, some), width=len(some))
+    told, seconds = timed(ENGINES[label], layer_at(bench, some), width=len(some))
     own = {some[step.channel]: step.phi for step in told.steps}
-    alike = ""
-    if some == every:
-        both = set(chosen(engine.eliminate(whole, width=width))) & set(chosen(closed))
-        alike = f"{len(both) / (2 * width - len(both)):.2f} at {width}"
+    alike = agreement([phi[i] for i in some], [own[i] for i in some])
     total = seconds * size / len(some)
     return {
         "training": label,
@@ -257,12 +254,34 @@ def compared(make: Callable[[], Bench], label: str) -> dict[str, Any]:
         "s, one pass": round(total, 1),
         "s, closed form": round(unit, 4),
         "ratio": round(total / unit),
-        "Jaccard": alike,
-        "rank correlation of phi": round(
-            agreement([phi[i] for i in some], [own[i] for i in some]), 2
-        ),
-        "I": round(told.before, 2),
-        "I, closed form": round(closed.before, 2),
+        "rank correlation of phi": round(alike, 2),
+        "I, nats": round(told.before, 2),
+        "closed form": round(closed.before, 2),
+    }
+
+
+def overlap(make: Callable[[], Bench], label: str) -> dict[str, Any]:
+    """Return what an engine keeps, beside the closed form: units in both, and what they tell."""
+    bench = make()
+    if label == "retrained" and bench.tried < layer_at(bench).size:
+        return {}
+    whole = layer_at(bench)
+    ours, closed = (
+        chosen(engine.eliminate(whole, width=bench.keep)) for engine in (ENGINES[label], Gaussian())
+    )
+    drawn = np.random.default_rng(0).permutation(whole.size)[: bench.keep].tolist()
+    features, target = whole.relations[0].features, whole.relations[0].target
+    assert features is not None
+    told = [
+        Gaussian().eliminate(layer_of(features[:, kept], target)).before
+        for kept in (ours, closed, drawn)
+    ]
+    return {
+        "units kept": bench.keep,
+        "Jaccard": round(len({*ours} & {*closed}) / len({*ours, *closed}), 2),
+        "they tell": round(told[0], 2),
+        "closed form's": round(told[1], 2),
+        "random ones": round(told[2], 2),
     }
 
 
@@ -277,8 +296,10 @@ def layers(options: argparse.Namespace, cache: Cache) -> list[dict[str, Any]]:
     rows = []
     for name, make in benches.items():
         for label, engine in ENGINES.items():
-            run = ["layers", name, options.tried, repr(engine)]
-            rows.append({"layer": name, **cache(run, partial(compared, make, label))})
+            run = [name, options.tried, repr(engine)]
+            cost = cache(["pass", *run], partial(one_pass, make, label))
+            both = cache(["kept", *run], partial(overlap, make, label))
+            rows.append({"layer": name, **cost, **both})
             print(rows[-1], flush=True)
     return rows
 

@@ -134,6 +134,23 @@ def test_interruption_has_its_own_code(monkeypatch, capsys):
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_prune", interrupted)
+    monkeypatch.setattr(cli.pruning, "make", interrupted)
     assert cli.main(["prune", "--pruner", "snip", "--density", "0.1"]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_mipp_saves_a_smaller_network(tmp_path, capsys):
+    small, out = tmp_path / "small.safetensors", tmp_path / "mask.safetensors"
+    given = ["prune", "--model", "mlp:64-40-20-10", "--train", "12", "--quiet", "--out", str(out)]
+    given += ["--method", "mipp", "--density", "0.3", "--smaller", str(small)]
+    assert cli.main(given) == 0
+    told = capsys.readouterr().out
+    assert cli.main([*given, "--reconstruct"]) == 0
+    rewritten = capsys.readouterr().out
+    raw, made_up = (float(t.split("whole, ")[1].split("%")[0]) for t in (told, rewritten))
+    assert made_up > raw + 5
+    weights, mask = load_file(small), Mask.load(out)
+    kept = sum(t.numel() for name, t in weights.items() if name.endswith("weight"))
+    assert kept == mask.nonzeros < 0.3 * mask.size + 1
+    assert cli.main([*given[:-2], "--reconstruct"]) == 2
+    assert "--smaller" in capsys.readouterr().err

@@ -58,6 +58,11 @@ PRUNERS: dict[str, Pruner] = {
     "structured-snip": Structured(SNIP()),
     "structured-grasp": Structured(GraSP()),
     "structured-synflow": Structured(SynFlow(), rounds=100),
+    "sosp-h": SOSP(),
+    "thinet": ThiNet(),
+    "thinet-forward": ThiNet("forward"),
+    "oto": OTO(),
+    "oto-v2": OTO(dual=True),
 }
 """Names for the command line. The library itself never looks a pruner up."""
 

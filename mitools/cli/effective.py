@@ -1,0 +1,66 @@
+"""`mitools peff`: effective parameters of a saved mask."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mitools.cli.setting import add_setting, model_of, samples_of
+
+
+def add_to(commands: Any) -> None:
+    """Add the command."""
+    peff = commands.add_parser(
+        "peff",
+        help="effective parameters of a saved mask",
+        description="Bound the effective parameter count of a mask. The bounds from one mask take "
+        "seconds; --resample runs the pruner again on K data sets for a tighter upper bound.",
+    )
+    add_setting(peff)
+    peff.add_argument("--mask", type=Path, required=True, help=".safetensors, .npz or torch file")
+    peff.add_argument("--resample", type=int, metavar="K", help="run the pruner again K times")
+    peff.add_argument("--heldout", action="store_true", help="use the test split for a lower bound")
+    peff.add_argument("--bits", action="store_true", help="print p_eff in bits, not nats")
+    peff.add_argument("--json", type=Path, metavar="FILE", help="save the whole answer")
+    peff.add_argument("--jobs", type=int, help="processes for --resample (1)")
+    peff.add_argument(
+        "--limit",
+        choices=("certified", "student"),
+        default="certified",
+        help="upper limit of --resample: one that always holds (default), or Student's",
+    )
+    peff.set_defaults(run=_peff)
+
+
+def _peff(options: argparse.Namespace) -> int:
+    from mitools.effective import (
+        Counting,
+        GeneralisationGap,
+        ResampledMasks,
+        peff,
+    )
+    from mitools.effective.prequential import affordable_decoders
+    from mitools.pruning import Mask
+
+    samples, model = samples_of(options, train=True), model_of(options)
+    if not options.mask.is_file():
+        raise ValueError(f"--mask must be a file; there is none at {options.mask}.")
+    mask = Mask.of(options.mask, model)
+    heldout = samples_of(options, train=False) if options.heldout else None
+    method = None
+    if options.resample is not None:
+        method = [
+            Counting(),
+            ResampledMasks(datasets=options.resample, jobs=options.jobs, limit=options.limit),
+        ]
+        method += affordable_decoders(mask, samples)[-1:] if options.flips else []
+        method += [GeneralisationGap()] if options.heldout else []
+    answer = peff(
+        model, mask, samples, method, init=model, heldout=heldout, progress=not options.quiet
+    )
+    print(answer)
+    if options.bits:
+        print(f"  in bits      p_eff = {answer.plain('bits')}")
+    if options.json is not None:
+        answer.save(options.json)
+        print(f"wrote {options.json}")
+    return 0

@@ -25,7 +25,7 @@ from mitools.training import Adam, Training, evaluate, train
 
 def main() -> None:
     """Print a row for each step, then what layers tell of each other before and after."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="A smaller LeNet-5 by MIPP.")
     parser.add_argument("--root", help="where MNIST is; without it the digits of scikit-learn")
     parser.add_argument("--density", type=float, default=0.3)
     parser.add_argument("--epochs", type=int, default=8)

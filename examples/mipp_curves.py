@@ -142,12 +142,14 @@ def measured(cell: Cell, root: str) -> dict[str, Any]:
         start = time.process_time()
         mask, pruned = _pruned(cell, root, model, data)
         seconds = time.process_time() - start
-    row: dict[str, Any] = {"before": evaluate(pruned, test).accuracy, "seconds": seconds}
+    fresh = cell.method == "small dense"
+    row: dict[str, Any] = {"seconds": seconds}
+    row["before"] = float("nan") if fresh else evaluate(pruned, test).accuracy
     example = data.inputs[:1]
     row["density"] = mask.density
     row["alive"] = mask.on_path(model, example).nonzeros > 0
     small = pruned if mask.density == 1.0 else shrink(pruned, mask, example)
-    if cell.method == "small dense":
+    if fresh:
         small = reinitialized(small, seed=cell.seed + 100)
         training = setting.training(setting.epochs + setting.retraining, cell.seed)
     cost = costs(small, example)
@@ -254,6 +256,7 @@ def main() -> None:
 def _table(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     found = rows.groupby(["method", "density"], sort=False)[column].agg(["mean", "std"]) * 100
     text = found.apply(lambda row: f"{row['mean']:.1f} ± {row['std']:.1f}", axis=1)
+    text[found["mean"].isna()] = ""
     return text.unstack("density").loc[rows.method.unique()].fillna("")
 
 

@@ -42,11 +42,11 @@ class Suite:
     seeds: int
     timeout: float
     only_fast: bool
-    cells: float = math.inf
+    columns: float = math.inf
 
 
 QUICK = Suite((1_000,), (16,), seeds=3, timeout=15.0, only_fast=True)
-FULL = Suite((1_000, 10_000), (16, 64), seeds=1, timeout=120.0, only_fast=False, cells=2e6)
+FULL = Suite((1_000, 10_000), (16, 64), seeds=1, timeout=120.0, only_fast=False, columns=100)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,7 +114,7 @@ def _add_choice(run: argparse.ArgumentParser) -> None:
     suites.add_argument(
         "--full",
         action="store_true",
-        help="all methods; 1,000 and 10,000 samples, the latter of up to 200 columns; 16 and 64 "
+        help="all methods; 1,000 and 10,000 samples, the latter of up to 100 columns; 16 and 64 "
         "masks; 1 seed",
     )
     run.add_argument("--tasks", nargs="+", metavar="NAME", help="names, families or patterns")
@@ -160,7 +160,7 @@ def _run(options: argparse.Namespace) -> int:
             options.sizes or suite.sizes,
             suite.seeds if options.seeds is None else options.seeds,
             prunings=options.prunings or suite.prunings,
-            cells=suite.cells if options.sizes is None else math.inf,
+            columns=suite.columns if options.sizes is None else math.inf,
             out=options.out,
             jobs=options.jobs,
             timeout=timeout if options.timeout is None else options.timeout,

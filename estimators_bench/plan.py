@@ -38,12 +38,12 @@ def units(
     sizes: Sequence[int],
     prunings: Sequence[int],
     seeds: Sequence[int],
-    cells: float = math.inf,
+    columns: float = math.inf,
 ) -> list[Unit]:
     """Return all units in the order in which records are kept.
 
-    Mask tasks are asked with each of `prunings` masks, all others with each of `sizes` samples; of
-    these, a table between samples of more than so many cells, samples times columns, is left out.
+    Mask tasks are asked with each of `prunings` masks, all others with each of `sizes` samples;
+    those between samples of more than so many columns with 1,000 at most.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def units(
         for contender in contenders
         if contender.takes(task)
         for n in (prunings if isinstance(task, MaskTask) else sizes)
-        if not (isinstance(task, SampleTask) and n * sum(task.dims) > cells)
+        if not (n > 1_000 and isinstance(task, SampleTask) and sum(task.dims) > columns)
         for seed in seeds
     ]
     if not made:

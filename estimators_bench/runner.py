@@ -41,7 +41,7 @@ def run(
     seeds: int | Sequence[int] = 3,
     *,
     prunings: Sequence[int] = (16,),
-    cells: float = math.inf,
+    columns: float = math.inf,
     out: str | os.PathLike[str] | None = None,
     jobs: int | None = None,
     timeout: float = 60.0,
@@ -69,8 +69,8 @@ def run(
         Seeds, or how many: 3 means 0, 1, 2.
     prunings : sequence of int
         Masks to draw, for tasks that draw masks.
-    cells : float
-        The largest table between samples to ask about, in samples times columns.
+    columns : float
+        Tasks of more columns between samples get 1,000 samples at most.
     out : path, optional
         The folder for records. None keeps nothing but what is returned.
     jobs : int, optional
@@ -108,7 +108,7 @@ def run(
         tuple(sizes),
         tuple(prunings),
         tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
-        cells,
+        columns,
     )
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out

@@ -259,9 +259,9 @@ def test_time_is_spoken():
     assert said == ["? s", "12 s", "2.0 min", "2.0 h"]
 
 
-def test_large_tables_are_left_out():
+def test_wide_tasks_are_asked_with_few_samples():
     assert sum(TASKS[0].dims) == 2
-    samples = units(TASKS[:1], [Mean()], [10, 1_000], [1], [0], cells=1_999)
-    assert [unit.n for unit in samples] == [10]
-    masks = units([MASKS], [Mean()], [10], [5_000], [0], cells=20)
-    assert [unit.n for unit in masks] == [5_000]
+    for columns, sizes in ((1, [10, 1_000]), (2, [10, 1_000, 1_001])):
+        asked = units(TASKS[:1], [Mean()], [10, 1_000, 1_001], [1], [0], columns=columns)
+        assert [unit.n for unit in asked] == sizes
+    assert [unit.n for unit in units([MASKS], [Mean()], [10], [5_000], [0], columns=1)] == [5_000]

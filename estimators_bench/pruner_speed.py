@@ -221,7 +221,7 @@ def _prospr(method: str) -> _Call:
                 lambda layer: isinstance(layer, nn.Conv2d | nn.Linear),
                 num_steps=3,
                 inner_lr=0.1,
-                inner_momentum=0.9,
+                inner_momentum=0.0,
                 method=method,
             )
 

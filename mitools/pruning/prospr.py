@@ -106,7 +106,7 @@ class ProsPr:
         moving = [name for name, p in model.named_parameters() if p.requires_grad]
         for name in moving:
             state[name].requires_grad_()
-        speed: list[Tensor] = []
+        speed: Sequence[Tensor] = ()
         for inputs, targets in batches:
             slopes: Sequence[Tensor] = torch.autograd.grad(
                 losses.at(inputs, targets),
@@ -115,11 +115,11 @@ class ProsPr:
                 allow_unused=True,
                 materialize_grads=True,
             )
-            speed = [
-                slope + self.momentum * before
-                for slope, before in zip(
-                    slopes, speed or map(torch.zeros_like, slopes), strict=True
-                )
-            ]
+            if self.momentum and speed:
+                slopes = [
+                    slope + self.momentum * before
+                    for slope, before in zip(slopes, speed, strict=True)
+                ]
+            speed = slopes
             for name, step in zip(moving, speed, strict=True):
                 state[name] = state[name] - self.lr * step

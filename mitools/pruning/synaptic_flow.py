@@ -56,7 +56,7 @@ def _positive_state(model: nn.Module) -> dict[str, Tensor]:
     def positive(name: str, tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point():
             return tensor.clone()
-        values = tensor.to(precise(tensor.device), copy=True).abs()
+        values = tensor.abs().to(precise(tensor.device))
         return torch.zeros_like(values) if _is_shift(name) else values
 
     return {name: positive(name, tensor) for name, tensor in tensors_of(model).items()}

@@ -55,7 +55,7 @@ class SynFlow:
         ones = torch.ones((1, *shape), dtype=precise(device), device=device)
         with undisturbed(model):
             slopes = flow_slopes(model, canonical(model, names), ones)
-        return {name: slope.abs() for name, slope in slopes.items()}
+        return {name: slope.abs_() for name, slope in slopes.items()}
 
 
 def shape_of_input(model: nn.Module, loader: object) -> tuple[int, ...]:

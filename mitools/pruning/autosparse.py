@@ -208,7 +208,8 @@ def survived(levels: Sequence[Mask], names: Sequence[str]) -> Tensor:
     tensor([0.5000, 1.0000, 0.0000])
     """
     rounds = torch.cat(
-        [torch.stack([level[n].float() for level in levels]).sum(0).reshape(-1, 1) for n in names]
+        # Levels read from a checkpoint are on the CPU, the others where the model is.
+        [sum(level[n].float().cpu() for level in levels).reshape(-1, 1) for n in names]
     )
     return (rounds - rounds.min()) / (rounds.max() - rounds.min()).clamp_min(1.0)
 

@@ -97,7 +97,9 @@ def top_k(
         kept = torch.zeros_like(flat, dtype=torch.bool) if first is None else _flat(first)
         taken = 0 if first is None else _count(kept)
         _check_floor(taken, keep, scope)
-        pool = ~kept if among is None else _flat({n: among[n] for n in scores}) & ~kept
+        pool = ~kept
+        if among is not None:  # masks read from a checkpoint are on the CPU
+            pool &= _flat({n: among[n] for n in scores}).to(pool.device)
         kept.masked_scatter_(pool, _best(flat.masked_select(pool), keep - taken))
     parts = torch.split(kept, [score.numel() for score in scores.values()])
     return {

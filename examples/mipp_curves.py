@@ -85,10 +85,10 @@ SETTINGS = {
     "vgg-11": Setting(
         lambda seed: vgg(11, width=0.25, seed=seed),
         lambda root, train: cifar10(root, train),
-        (0.5, 0.2, 0.1, 0.05, 0.02),
+        (0.25, 0.05),
         epochs=8,
         retraining=2,
-        images=10_000,
+        images=5_000,
     ),
 }
 SCORED = {
@@ -148,7 +148,7 @@ def measured(cell: Cell, root: str) -> dict[str, Any]:
     example = data.inputs[:1]
     row["density"] = mask.density
     row["alive"] = mask.on_path(model, example).nonzeros > 0
-    small = pruned if mask.density == 1.0 else shrink(pruned, mask, example)
+    small = copied(pruned) if cell.method == "dense" else shrink(pruned, mask, example)
     if fresh:
         small = reinitialized(small, seed=cell.seed + 100)
         training = setting.training(setting.epochs + setting.retraining, cell.seed)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from mitools._validation import as_samples
+from mitools._validation import as_samples, checked_count
 from mitools.mipp.engines import Layer, Relation
 
 
@@ -57,7 +57,9 @@ def layer_of(
             f"target must have one column for classes=True; got {t.shape[1]}. Join them into "
             "one label, or leave classes out for numbers."
         )
-    groups = [[i] for i in range(x.shape[1])] if groups is None else [list(g) for g in groups]
+    if groups is None:
+        groups = [[i] for i in range(x.shape[1])]
+    groups = [[checked_count("groups", i, least=0) for i in group] for group in groups]
     _check_groups(groups, x.shape[1])
     a = torch.from_numpy(x)
     target = torch.from_numpy(t)
@@ -65,7 +67,7 @@ def layer_of(
     if classes:
         target = torch.unique(target[:, 0], return_inverse=True)[1]
         numbers = one_hot(target).double()
-    variables = tuple(tuple(int(i) for i in group) for group in groups)
+    variables = tuple(tuple(group) for group in groups)
     relation = Relation(
         "target",
         variables,

@@ -11,7 +11,7 @@ from mitools.mipp.answers import LayerReport, Preserved
 from mitools.mipp.engines import Engine
 from mitools.mipp.gaussian import Gaussian
 from mitools.mipp.layers import Found, eliminated
-from mitools.mipp.moments import Moments, Reduction, Target, moments
+from mitools.mipp.moments import INPUTS, Moments, Reduction, Target, moments
 from mitools.pruning.mask import Mask
 from mitools.pruning.pruners import size_of
 from mitools.pruning.scoring import parameters_named
@@ -52,7 +52,7 @@ def mipp(
         Not changed.
     loader : DataLoader, Dataset, `Samples`, pair, or Moments
         The data, or what `moments` made of them: then no pass is needed, and target, inputs,
-        reduce, places, names and seed are as they were then.
+        reduce, places, names and seed are as they were then; to ask for others is an error.
     engine : Engine
         How information is told, with the knob that decides what is significant.
     density : float in [0, 1], optional
@@ -87,7 +87,7 @@ def mipp(
     ------
     ValueError
         If an option is not as above, a density is below what `least` channels need, there are too
-        few rows for a test, or as `moments` and `channel_groups`.
+        few rows for a test, moments are of other weights, or as `moments` and `channel_groups`.
 
     References
     ----------
@@ -104,6 +104,8 @@ def mipp(
     _check(model, engine, density, widths, checked_count("least", least))
     if isinstance(loader, Moments):
         known = loader
+        known.check_of(model)
+        _check_same(known, target, inputs, reduce, places, names, seed)
     else:
         known = moments(
             model,
@@ -120,7 +122,7 @@ def mipp(
     if density is not None:
         engine, found = _bisected(model, known, engine, density, least, progress)
     else:
-        _check_widths(widths, known)
+        _check_widths(widths, known, least)
         found = eliminated(model, known, engine, least=least, widths=widths, progress=progress)
     return _answer(known, engine, found)
 
@@ -271,7 +273,38 @@ def _check(
         )
 
 
-def _check_widths(widths: Mapping[str, int] | None, known: Moments) -> None:
+def _check_same(
+    known: Moments,
+    target: Target,
+    inputs: bool,
+    reduce: Reduction | None,
+    places: int | None,
+    names: Sequence[str] | None,
+    seed: int,
+) -> None:
+    """Check that options are as moments were made, or left as they are by default."""
+    given = {
+        "target": (target, "next", known.target),
+        "inputs": (inputs, False, known.groups[0].name == INPUTS),
+        "reduce": (reduce, None, known.reduce),
+        "places": (places, 64, known.places),
+        "names": (None if names is None else tuple(names), None, known.names),
+        "seed": (seed, 0, known.seed),
+    }
+    for name, (asked, default, made) in given.items():
+        if asked not in (default, made):
+            raise ValueError(
+                f"{name} must be as the moments were made, {made!r}; got {asked!r}. Make new ones, "
+                f"moments(model, loader, {name}={asked!r}), or give the data."
+            )
+
+
+def _check_widths(widths: Mapping[str, int] | None, known: Moments, least: int) -> None:
+    if widths is not None and not isinstance(widths, Mapping):
+        raise TypeError(
+            f"widths must map groups to how many channels stay; got {widths!r}. An example is "
+            f"{ {group.name: max(1, group.size // 2) for group in known.groups[:2]} }."
+        )
     sizes = {group.name: group.size for group in known.groups}
     for name, width in (widths or {}).items():
         if name not in sizes:
@@ -279,10 +312,11 @@ def _check_widths(widths: Mapping[str, int] | None, known: Moments) -> None:
                 f"widths must name groups of channels; {name!r} is none. There are: "
                 f"{', '.join(sizes) or 'none'}."
             )
-        if not 1 <= width <= sizes[name]:
+        lowest = min(least, sizes[name])
+        if not lowest <= checked_count(f"widths[{name!r}]", width, least=0) <= sizes[name]:
             raise ValueError(
-                f"widths must be from 1 to the size of the group; got {width} for {name!r}, which "
-                f"has {sizes[name]}."
+                f"widths must be from {lowest} to the size of the group; got {width} for "
+                f"{name!r}, which has {sizes[name]}."
             )
 
 

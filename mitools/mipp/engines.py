@@ -5,6 +5,8 @@ from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from mitools._validation import checked_count
+
 Reads = Literal["moments", "rows"]
 
 
@@ -147,3 +149,18 @@ class Engine(Protocol):
         A global density is reached by bisection on the strength, one for all layers.
         """
         ...
+
+
+def check_counts(layer: Layer, least: int, width: int | None) -> None:
+    """Check how many channels of a layer are to stay.
+
+    Raises
+    ------
+    ValueError
+        If least is negative, or width neither None nor from 0 to the size of the layer.
+    """
+    checked_count("least", least, least=0)
+    if width is not None and checked_count("width", width, least=0) > layer.size:
+        raise ValueError(
+            f"width must be at most {layer.size}, the channels of {layer.name!r}; got {width}."
+        )

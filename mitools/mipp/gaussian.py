@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mitools._validation import checked_choice, checked_share
-from mitools.mipp.engines import Elimination, Layer, Reads, Relation, Step
+from mitools.mipp.engines import Elimination, Layer, Reads, Relation, Step, check_counts
 from mitools.mipp.precision import Precisions
 from mitools.mipp.wilks import wilks_p
 from mitools.pruning.scoring import reproducibly
@@ -40,9 +40,9 @@ class Gaussian:
         A channel stays if its phi is above 0 with this confidence, by Wilks' lambda (an F test),
         each test by itself.
     order : {"backward", "terc"}
-        "backward" always drops the channel that tells least given all others left, until that is
-        significant. "terc" visits each once, the least informative by itself first, and drops it if
-        what it adds is not significant [1]_.
+        "backward" always drops, of the channels that are not significant, the one that tells least
+        given all others left, until there is none. "terc" visits each once, the least informative
+        by itself first, and drops it if what it adds is not significant [1]_.
     ridge : float, >= 0
         Added to the variance of each variable of A, in units of it: what is known of it exactly
         from others, to that accuracy, counts as a copy.
@@ -87,9 +87,10 @@ class Gaussian:
         Raises
         ------
         ValueError
-            If a consumer has too many targets for a test of any channel, and there is no width; or
-            a covariance is singular.
+            If a consumer has too many targets for a test of any channel, and there is no width;
+            least or width is no number of channels; or a covariance is singular.
         """
+        check_counts(layer, least, width)
         with reproducibly():
             search = _Search(layer, self)
             if width is None:
@@ -117,7 +118,11 @@ class _Search:
         while self._more_than(least if width is None else width):
             channel = int(torch.where(self._left, self._phi, math.inf).argmin())
             if width is None and self._significant(channel):
-                return
+                # Others can tell more and be chance all the same: of more columns.
+                rest = (each for each in self._ranked() if not self._significant(each))
+                channel = next(rest, -1)
+                if channel < 0:
+                    return
             self._drop(channel)
 
     def visit(self, least: int, width: int | None) -> None:
@@ -129,10 +134,11 @@ class _Search:
         alone = torch.stack([state.alone() for state in self._states]).sum(0)
         order = torch.sort(alone, stable=True).indices.tolist()
         most = _LITTLE
-        while self._more_than(least if width is None else width):
-            for channel in order if width is None else self._still(order):
-                small = self._phi[channel] <= most if width else not self._significant(channel)
-                if small and self._more_than(width or least):
+        goal = least if width is None else width
+        while self._more_than(goal):
+            for channel in self._still(order):
+                tells = self._significant(channel) if width is None else self._phi[channel] > most
+                if not tells and self._more_than(goal):
                     self._drop(channel)
             most *= 2.0
             if width is None:
@@ -140,9 +146,7 @@ class _Search:
 
     def answer(self) -> Elimination:
         """Return what was found, with what those that stay tell at the end."""
-        stay = self._left.nonzero().flatten()
-        ranked = stay[torch.sort(self._phi[stay], stable=True).indices].tolist()
-        ends = tuple(self._step(channel, True, len(stay)) for channel in ranked)
+        ends = tuple(self._step(channel, True, self._count) for channel in self._ranked())
         after = sum(state.information for state in self._states)
         drift = max(state.drift for state in self._states)
         steps = (*self._steps, *ends)
@@ -174,6 +178,11 @@ class _Search:
 
     def _significant(self, channel: int) -> bool:
         return self._p_value(channel) <= 1.0 - self._engine.confidence
+
+    def _ranked(self) -> list[int]:
+        """Return the channels left, those that tell least first."""
+        stay = self._left.nonzero().flatten()
+        return stay[torch.sort(self._phi[stay], stable=True).indices].tolist()
 
     def _still(self, order: list[int]) -> list[int]:
         return [channel for channel in order if self._left[channel]]
@@ -232,6 +241,8 @@ class _State:
     def _due(self, left: Tensor) -> bool:
         """Whether to compute anew: half are gone, or much rounding since a while ago."""
         now = self._walk.count
+        if not now:
+            return False
         if now <= self._renewed // 2:
             return True
         return now < self._renewed - self._renewed // 32 and self._walk.worn(left)

@@ -12,7 +12,7 @@ from mitools._validation import checked_choice, checked_count
 from mitools.activations.watching import watched
 from mitools.data import as_batches
 from mitools.mipp.patches import CONVOLUTIONS, mean_rows, place_rows
-from mitools.models import check_finite, prunable
+from mitools.models import check_finite, fingerprint, prunable
 from mitools.pruning.channels import ChannelGroup, Part, channel_groups, example_of
 from mitools.pruning.names import places as places_of
 from mitools.pruning.scoring import reproducibly
@@ -75,6 +75,8 @@ class Moments:
         Of the data.
     target, reduce, places, seed
         As they were asked for; see `mipp`.
+    fingerprint : str
+        Of the model's weights; see `mitools.models.fingerprint`.
     """
 
     readings: dict[str, Reading]
@@ -85,6 +87,21 @@ class Moments:
     reduce: Reduction
     places: int | None
     seed: int
+    fingerprint: str
+
+    def check_of(self, model: nn.Module) -> None:
+        """Check that these are moments of a model as it is now.
+
+        Raises
+        ------
+        ValueError
+            If they are not.
+        """
+        if fingerprint(model) != self.fingerprint:
+            raise ValueError(
+                f"moments must be of the model as it is; {self!r} are of other weights. Was the "
+                "model trained or masked since? Give the one they were made of, or make new ones."
+            )
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}: {reading.columns}" for name, reading in self.readings.items())
@@ -133,9 +150,11 @@ def moments(
     with reproducibly():
         sums, samples, first = _run(model, loader, readers, target, rule, progress)
     if inputs:
-        groups = (_inputs_group(first), *groups)
+        groups = (_inputs_group(first, groups), *groups)
     readings = {name: total.reading() for name, total in sums.items()}
-    return Moments(readings, groups, names, samples, target, reduce, places, seed)
+    return Moments(
+        readings, groups, names, samples, target, reduce, places, seed, fingerprint(model)
+    )
 
 
 @dataclass(frozen=True)
@@ -285,8 +304,13 @@ def _readers(
     return readers
 
 
-def _inputs_group(first: Sequence[_Reader]) -> ChannelGroup:
+def _inputs_group(first: Sequence[_Reader], groups: Sequence[ChannelGroup]) -> ChannelGroup:
     """Return the network's inputs as a group: values for linear layers, else channels."""
+    if INPUTS in {group.name for group in groups}:
+        raise ValueError(
+            f"inputs must be False where a layer is called {INPUTS!r}, as the group of inputs "
+            "would be. Rename the layer."
+        )
     sizes = {reader.weight: _width(reader.module) for reader in first}
     if len(set(sizes.values())) != 1:
         raise ValueError(

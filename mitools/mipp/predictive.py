@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mitools._validation import checked_choice, checked_count, checked_share
-from mitools.mipp.engines import Elimination, Layer, Reads, Step
+from mitools.mipp.engines import Elimination, Layer, Reads, Step, check_counts
 from mitools.mipp.forecasters import Amortised, Forecaster, Retrained
 from mitools.mipp.forecasts import Head, forecast_of
 from mitools.mipp.perceptrons import Lesson
@@ -151,8 +151,10 @@ class Predictive:
         Raises
         ------
         ValueError
-            If the layer comes without rows, or with too few.
+            If the layer comes without rows, or with too few; or least or width is no number of
+            channels.
         """
+        check_counts(layer, least, width)
         with isolated(self.seed, torch.device("cpu")) as generator:
             search = _Search(layer, self, generator)
             if width is None:

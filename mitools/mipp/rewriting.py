@@ -43,12 +43,20 @@ def reconstructed(
     Raises
     ------
     ValueError
-        If the mask is not of whole channels, or a covariance is singular and ridge 0.
+        If the mask is not of whole channels, the moments are of other weights, or a covariance is
+        singular and ridge 0.
     MaskError
         If the mask does not fit the model.
     """
+    if not isinstance(mask, Mask) or not isinstance(moments, Moments):
+        raise TypeError(
+            f"mask and moments must be a Mask and Moments; got {type(mask).__name__} and "
+            f"{type(moments).__name__}. The order is reconstructed(model, mask, moments(model, "
+            "loader))."
+        )
     pruned = copied(model)
     mask.check_fits(pruned)
+    moments.check_of(model)
     at = places(pruned)
     with torch.no_grad():
         for name, reading in moments.readings.items():

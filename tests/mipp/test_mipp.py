@@ -173,6 +173,15 @@ def test_other_engines(net):
         ({"widths": {"fc1": 31}}, "widths must be from 1 to the size of the group; got 31"),
         ({"widths": {"fc1": 0}}, "widths must be from 1"),
         ({"least": 0}, "least must be at least 1"),
+        ({"widths": {"fc1": 2.5}}, r"widths\['fc1'\] must be an integer"),
+        ({"widths": {"fc1": 2}, "least": 3}, "widths must be from 3"),
+        # Moments are as they are.
+        ({"target": "output"}, "target must be as the moments were made, 'next'"),
+        ({"inputs": True}, "inputs must be as the moments were made, False"),
+        ({"reduce": "mean"}, "reduce must be as the moments were made, 'patches'"),
+        ({"places": None}, "places must be as the moments were made, 64"),
+        ({"names": ["fc1.weight"]}, "names must be as the moments were made"),
+        ({"seed": 3}, "seed must be as the moments were made, 0"),
     ],
 )
 def test_bad_options(net, known, options, message):
@@ -185,6 +194,18 @@ def test_wrong_kinds(known):
         mipp(known, known)
     with pytest.raises(TypeError, match="engine must be a value such as Gaussian"):
         mipp(mlp((4, 3, 2)), known, Gaussian)
+    with pytest.raises(TypeError, match="widths must map groups"):
+        mipp(mlp((64, 30, 20, 10), seed=1), known, widths=[3, 2])
+
+
+def test_moments_of_other_weights(net, known):
+    found = mipp(net, known, widths={"fc1": 9})
+    masked = found.mask.apply_(mlp((64, 30, 20, 10), seed=1))
+    for other in (mlp((64, 29, 20, 10)), mlp((64, 30, 20, 10), seed=2), masked):
+        with pytest.raises(ValueError, match="moments must be of the model as it is"):
+            mipp(other, known)
+    with pytest.raises(ValueError, match="trained or masked since"):
+        found.reconstructed(masked)
 
 
 def test_a_model_without_channels_to_remove():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import f as f_law
 
-from mitools.mipp import Gaussian, Layer, Relation
+from mitools.mipp import Gaussian, Layer, Relation, layer_of
 from mitools.mipp.wilks import wilks_p
 
 TOLERANCE = 1e-8
@@ -256,6 +256,28 @@ def test_wilks_holds_its_level_where_nothing_is_told():
     for level in (0.05, 0.5):
         share = np.mean(np.array(found) <= level)
         assert abs(share - level) < 3.5 * math.sqrt(level * (1 - level) / 600)
+
+
+def test_chance_in_many_columns_goes_though_one_column_tells_less():
+    rng, stays = np.random.default_rng(0), np.zeros(2)
+    for _ in range(60):
+        x = rng.standard_normal((200, 10))
+        y = 0.2 * x[:, 0] + rng.standard_normal(200)  # 0.02 nats; chance in nine: 0.0225
+        layer = layer_of(x, y, groups=[[0], list(range(1, 10))])
+        stays += Gaussian(noise=1e-6).eliminate(layer, least=0).kept.numpy()
+    assert stays[0] > 35 and stays[1] < 9
+
+
+@pytest.mark.parametrize("order", ["backward", "terc"])
+def test_nothing_stays_where_nothing_needs_to(order):
+    x = np.random.default_rng(0).standard_normal((100, 4))
+    engine = Gaussian(order=order)
+    for width in (0, None):
+        answer = engine.eliminate(layer_of(x, np.ones(100)), least=0, width=width)
+        assert not answer.kept.any() and answer.after == 0.0
+    for wrong in ({"width": 5}, {"width": -1}, {"width": 2.5}, {"least": -1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            engine.eliminate(layer_of(x, x[:, 0]), **wrong)
 
 
 def test_with_few_rows_channels_go_until_the_others_can_be_tested():

@@ -1,3 +1,5 @@
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
@@ -128,6 +130,9 @@ def test_inputs_that_no_layer_reads_as_they_are():
     net = nn.Sequential(nn.ReLU(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).double()
     with pytest.raises(ValueError, match=r"inputs must be False unless.*none"):
         moments(net, data(10, 4), inputs=True)
+    named = nn.Sequential(OrderedDict(inputs=nn.Linear(4, 3), out=nn.Linear(3, 2))).double()
+    with pytest.raises(ValueError, match="where a layer is called 'inputs'"):
+        moments(named, data(10, 4), inputs=True)
 
 
 def test_rows_are_rows_of_the_data_each_at_most_once(net):

@@ -263,6 +263,8 @@ def test_bad_rows():
     bare = Layer("a", 2, (replace(layer.relations[0], features=None),))
     with pytest.raises(ValueError, match="must come with rows"):
         Predictive().eliminate(bare)
+    with pytest.raises(ValueError, match="width must be at most 2, the channels of 'features'"):
+        Predictive().eliminate(layer, width=3)
     constant = layer_of(np.ones((40, 1)), np.ones(40))
     with pytest.raises(ValueError, match="noise must be positive"):
         Predictive(noise=0.0, steps=1, repeats=2).eliminate(constant)
@@ -273,6 +275,7 @@ def test_bad_rows():
     [
         ({"groups": [[0], [2]]}, "column 2"),
         ({"groups": [[0], [0]]}, "twice"),
+        ({"groups": [[0], [0.5]]}, "integer; got 0.5"),
         ({"groups": [[0], []]}, "without columns"),
         ({"groups": []}, "none"),
         ({"target": np.zeros((30, 2)), "classes": True}, "one column"),

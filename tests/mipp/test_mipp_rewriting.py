@@ -148,6 +148,8 @@ def test_masks_of_single_weights_and_of_other_networks():
         reconstructed(net, mask, known)
     with pytest.raises(MaskError):
         reconstructed(net, Mask({"fc2.weight": torch.ones(2, 2)}), known)
+    with pytest.raises(TypeError, match="mask and moments must be"):
+        reconstructed(net, mask, pair)
     dead = Mask({"fc1.weight": torch.ones(9, 6), "fc2.weight": torch.arange(9).expand(3, 9) > 0})
     with torch.no_grad():
         net.fc1.weight[1:3] = net.fc1.weight[4]

@@ -215,7 +215,8 @@ class _Sum:
 
     def __init__(self, reader: _Reader, rule: _Rule) -> None:
         self._reader, self._rule = reader, rule
-        self._chance = torch.Generator().manual_seed(rule.seed)
+        # Two, so that it does not matter how samples come in batches.
+        self._chance, self._lots = (torch.Generator().manual_seed(rule.seed) for _ in range(2))
         self._count, self._columns = 0, 0
         self._mean = self._square = self._rows = self._keys = torch.zeros(0)
 
@@ -268,7 +269,7 @@ class _Sum:
 
     def _choose(self, rows: Tensor, most: int) -> None:
         """Keep a uniform choice of all rows so far: those with the largest of random keys."""
-        keys = torch.rand(len(rows), generator=self._chance, dtype=torch.float64).to(rows.device)
+        keys = torch.rand(len(rows), generator=self._lots, dtype=torch.float64).to(rows.device)
         if self._count:
             keys, rows = torch.cat([self._keys, keys]), torch.cat([self._rows, rows])
         best = keys.topk(min(most, len(keys))).indices.sort().values

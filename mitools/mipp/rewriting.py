@@ -62,7 +62,8 @@ def reconstructed(
         for name, reading in moments.readings.items():
             if name not in mask:
                 continue
-            stay = _columns(name, mask[name]).repeat_interleave(reading.kernel)
+            columns = _columns(name, mask[name]).to(reading.mean.device)
+            stay = columns.repeat_interleave(reading.kernel)
             if bool(stay.all()):
                 continue
             module = at[name].module

@@ -54,6 +54,13 @@ def test_batches_do_not_matter(net):
     one, many = (moments(net, batches(pair, size)) for size in (300, 7))
     for name, reading in one.readings.items():
         torch.testing.assert_close(reading.covariance, many.readings[name].covariance)
+    images, conv = data(90, 2, 8, 8), conv_net()
+    one, many = (
+        moments(conv, batches(images, size), places=5, rows=50).readings["2.weight"]
+        for size in (90, 7)
+    )
+    torch.testing.assert_close(one.covariance, many.covariance)
+    torch.testing.assert_close(one.rows, many.rows)
 
 
 def conv_net(**options):

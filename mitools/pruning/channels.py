@@ -11,6 +11,7 @@ from mitools.data.batches import as_batches
 from mitools.pruning.mask import Mask
 from mitools.pruning.scoring import parameters_named
 from mitools.pruning.synflow import shape_of_input
+from mitools.training.evaluation import place_of, placed
 
 Role = Literal["produces", "consumes", "norm"]
 
@@ -283,10 +284,9 @@ def example_of(model: nn.Module, loader: Any) -> Tensor:
     ValueError
         If neither tells the shape.
     """
-    weight = next(iter(model.parameters()))
+    device, dtype = place_of(model)
     if loader is None or getattr(loader, "input_shape", None) is not None:
         shape = shape_of_input(model, loader)
-        return torch.ones((1, *shape), dtype=weight.dtype, device=weight.device)
+        return torch.ones((1, *shape), dtype=dtype, device=device)
     inputs, _ = next(iter(as_batches(loader)))
-    first = inputs[:1].to(weight.device)
-    return first.to(weight.dtype) if first.is_floating_point() else first
+    return placed(inputs[:1], device, dtype)

@@ -2,7 +2,8 @@
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -29,7 +30,8 @@ def shrink(model: nn.Module, mask: Mask | Mapping[str, Any], example_input: Any)
     and those that a mask of single weights happened to kill, because nothing reads them any more.
     Weights that the mask removes elsewhere are set to zero. In evaluation mode and in training
     mode the outputs equal those of ``mask.apply_(model)`` up to rounding; only dropout draws
-    differently.
+    differently. Layers that run in training mode alone, such as a second head, are not seen, and no
+    longer fit.
 
     A group without any channel alive keeps one, of zeros, if the signal goes around it.
 
@@ -94,7 +96,7 @@ class Costs:
     macs : int
         Multiply-accumulate operations of convolutions and matrix products in one pass over the
         example, as torch counts them: half its floating-point operations. Biases, norms and
-        activations are not counted, zeros are.
+        activations are not counted, zeros are; recurrent and bilinear layers count as nothing.
     bytes : int
         Size of its state dict, saved by ``torch.save``.
     seconds : float
@@ -124,8 +126,7 @@ def costs(model: nn.Module, example_input: Any, *, repeats: int = 11) -> Costs:
     saved = io.BytesIO()
     torch.save(model.state_dict(), saved)
     with untouched(model):
-        # With gradients and plain attention, torch takes no fused path that it does not count.
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as f:
+        with _unfused(), FlopCounterMode(display=False) as f:
             model(*args, **kwargs)
         seconds = _seconds(model, args, kwargs, repeats)
     return Costs(
@@ -134,6 +135,19 @@ def costs(model: nn.Module, example_input: Any, *, repeats: int = 11) -> Costs:
         bytes=saved.getbuffer().nbytes,
         seconds=seconds,
     )
+
+
+@contextmanager
+def _unfused() -> Iterator[None]:
+    """Compute attention by products that are counted; frozen layers would take a fused path."""
+    mha: Any = torch.backends.mha
+    fused = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        mha.set_fastpath_enabled(fused)
 
 
 def _seconds(model: nn.Module, args: tuple, kwargs: dict[str, Any], repeats: int) -> float:

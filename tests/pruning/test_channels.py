@@ -429,6 +429,9 @@ def test_examples_come_from_the_loader():
 
     assert torch.equal(example_of(model.double(), Sealed()), torch.ones(1, 1, 8, 8).double())
     assert example_of(mlp((6, 2)), None).shape == (1, 6)
+    counted = nn.Module()  # its first parameter is an integer
+    counted.steps, counted.net = nn.Parameter(torch.tensor(3), requires_grad=False), model
+    assert torch.equal(example_of(counted, data), data.inputs[:1].double())
     with pytest.raises(ValueError, match="input_shape must be given"):
         example_of(Block(2, 2), None)
 

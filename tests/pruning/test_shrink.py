@@ -236,6 +236,13 @@ def test_costs_are_counted():
     assert costs(attending, data.inputs[:1]).macs == own
 
 
+def test_frozen_attention_is_counted():
+    layer, tokens = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True), torch.ones(1, 5, 8)
+    learning = costs(layer, tokens, repeats=1).macs
+    assert costs(layer.requires_grad_(False), tokens, repeats=1).macs == learning > 0
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
 def test_costs_leave_everything_as_it_was():
     model, data = CHANNEL_NETS["convolutional"]()
     before, threads, state = snapshot(model), torch.get_num_threads(), torch.get_rng_state()

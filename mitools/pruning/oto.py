@@ -188,14 +188,13 @@ class OTO:
     ) -> None:
         """Train in place: the warm-up, and half-space steps to the end."""
 
-        def droppable(norms: Tensor, leaving: Tensor) -> Tensor:
-            last = torch.where(leaving | (norms == 0), norms - norms.max() - 1.0, norms)
-            return leaving & ~torch.cat(list(largest(last).values())).to(leaving.device)
+        def may_go(norms: Tensor, leaving: Tensor) -> Tensor:
+            return droppable(norms, leaving, largest)
 
         def training(stage: Stage, penalised: Tensor | None = None) -> Training:
             optimizer = HalfSpace(
                 *(self.training.optimizer, stage, self.penalty, self.epsilon),
-                *(dict(model.named_parameters()), channels, droppable),
+                *(dict(model.named_parameters()), channels, may_go),
                 *(self.amplify, self.ceiling, penalised),
             )
             return replace(self.training, optimizer=optimizer)
@@ -215,6 +214,17 @@ class OTO:
             kept = largest(-_redundancy(model, loader, channels))
             last = training("dual", ~torch.cat(list(kept.values())))
         train(model, loader, last, start=state, checkpoint=path(1), progress=progress)
+
+
+def droppable(
+    norms: Tensor, leaving: Tensor, largest: Callable[[Tensor], dict[str, Tensor]]
+) -> Tensor:
+    """Return which of the leaving channels may go until the density is reached.
+
+    The others stay before any that leaves, whatever their norms; those at 0 are gone already.
+    """
+    last = torch.where(leaving | (norms == 0), norms - norms.max() - 1.0, norms)
+    return leaving & ~torch.cat(list(largest(last).values())).to(leaving.device)
 
 
 def _redundancy(model: nn.Module, loader: Any, channels: ChannelSums) -> Tensor:

@@ -231,6 +231,22 @@ def test_channels_left_over_go_by_their_norm():
     )
 
 
+def test_channels_that_leave_go_first_whatever_their_norms():
+    def largest(scores):
+        kept = torch.zeros(6, dtype=torch.bool)
+        kept[scores.topk(3).indices] = True
+        return {"a": kept[:4], "b": kept[4:]}
+
+    norms = torch.tensor([5.0, 1.0, 0.0, 2.0, 4.0, 3.0])
+    leaving = torch.tensor([1, 0, 0, 1, 1, 0]).bool()
+    # Three of six go: the one at 0, and of those that leave the two smallest, 2 and 4.
+    assert oto.droppable(norms, leaving, largest).tolist() == [0, 0, 0, 1, 1, 0]
+    few = torch.tensor([1, 0, 0, 0, 0, 0]).bool()
+    assert oto.droppable(norms, few, largest).tolist() == few.tolist()  # though it is the largest
+    none = torch.zeros(6).bool()
+    assert not oto.droppable(norms, none, largest).any()
+
+
 class Killed(BaseException):
     pass
 

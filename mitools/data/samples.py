@@ -262,6 +262,12 @@ def _check_tensor(values: Any, name: str) -> None:
             f"{name} must be a torch tensor; got {type(values).__name__}. "
             "Convert with torch.as_tensor."
         )
+    if values.is_meta or values.layout != torch.strided:
+        raise ValueError(
+            f"{name} must be a dense tensor that holds values; got one "
+            f"{'on the meta device' if values.is_meta else f'of layout {values.layout}'}. "
+            "Load the values, or call to_dense()."
+        )
     if values.ndim == 0 or values.numel() == 0:
         raise ValueError(
             f"{name} must hold at least one sample, along the first axis; got {_looks(values)}. "

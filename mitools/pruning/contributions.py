@@ -60,6 +60,11 @@ def contributions(
     -------
     Tensor, shape (rows, group.size)
         In float64, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If another kind of layer reads the channels, or they are not finite.
     """
     place = place_of(model)
     found: list[Tensor] = []
@@ -74,7 +79,13 @@ def contributions(
                 model(placed(batch, *place))
         finally:
             handle.remove()
-    return torch.cat(found)
+    rows = torch.cat(found)
+    if not bool(torch.isfinite(rows).all()):
+        raise ValueError(
+            f"model must compute finite numbers; channels of {group.name!r} are NaN or infinite. "
+            "Is there a NaN in the weights, or does the network overflow?"
+        )
+    return rows
 
 
 class _Reader:

@@ -148,6 +148,7 @@ class Run:
             loss = self.loss(outputs, targets)
             for parameter in self.parameters:
                 parameter.grad = None
+            _check_depends(loss)
             loss.backward()
             self.mask.gradients_()
             self.optimizer.step()
@@ -198,6 +199,14 @@ class Run:
         steps = self.passes.steps
         time = self.epoch + (batch / steps if steps else 0.0)
         return self.base.lr * self.schedule.factor(time, self.length)
+
+
+def _check_depends(loss: Tensor) -> None:
+    if not loss.requires_grad:
+        raise ValueError(
+            "model must be differentiable in its weights; autograd sees no way from them to its "
+            "output. Is there a detach(), an argmax or no_grad in it?"
+        )
 
 
 def _cloned(value: Any) -> Any:

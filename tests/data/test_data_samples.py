@@ -56,6 +56,8 @@ def test_labels_of_any_integer_type_become_int64(dtype):
         ({"targets": torch.zeros(4, 1, 1)}, r"shape \(n,\) or \(n, t\)"),
         ({"targets": torch.zeros(())}, r"at least one sample"),
         ({"inputs": torch.full((4, 2), torch.inf)}, r"inputs must be finite; 4 of 4 .* index 0"),
+        ({"inputs": torch.empty(4, 2, device="meta")}, "dense tensor that holds values.*meta"),
+        ({"inputs": torch.eye(4).to_sparse()}, "dense tensor that holds values.*sparse_coo"),
         ({"inputs": torch.tensor([[0.0], [0.0], [-torch.inf], [0.0]])}, r"the first at index 2"),
         ({"inputs": torch.tensor([[0.0], [torch.inf], [0.0], [0.0]])}, r"1 of 4 .* index 1"),
         ({"inputs": torch.zeros(0, 2)}, r"inputs must hold at least one sample"),

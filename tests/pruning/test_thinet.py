@@ -203,6 +203,14 @@ def test_readers_of_other_kinds_are_named():
         prune(model, data, SMALL, density=0.6)
 
 
+def test_numbers_that_are_not_finite_are_named():
+    model, data = plain((6, 8, 5, 3)), samples((6,))
+    with torch.no_grad():
+        model[1].weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="channels of '1' are NaN or infinite"):
+        prune(model, data, SMALL, density=0.5)
+
+
 @pytest.mark.parametrize(("change", "match"), [
     ({"selection": "backward"}, "selection must be 'removal'"),
     ({"images": 0}, "images must be"),

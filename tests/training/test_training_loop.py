@@ -408,6 +408,12 @@ def test_models_that_cannot_be_trained():
     with pytest.raises(ValueError, match="meta device"):
         train(nn.Linear(6, 3, device="meta"), (X, Y))
 
+    class Hard(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).detach()
+
+    refused("model must be differentiable in its weights", Hard(6, 3))
+
     class Pair(nn.Linear):
         def forward(self, x):
             return super().forward(x), x

@@ -107,6 +107,7 @@ def test_demo_writes_table_and_figure(tmp_path, capsys, monkeypatch):
         (["peff", "--model", "vit:6", "--mask", "m"], "heads must divide width"),
         (["peff", "--weights", "absent", "--mask", "m"], "absent"),
         (["prune", "--pruner", "snip", "--density", "1.5"], "density must be"),
+        (["prune", "--pruner", "snip", "--density", ".1", "--epochs", "2"], "does not train"),
         (["prune", "--pruner", "snip", "--density", ".1", "--flips", "2"], "rate must be"),
         (["prune", "--data", "mnist", "--pruner", "snip", "--density", ".1"], "mnist"),
     ],

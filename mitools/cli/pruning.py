@@ -128,7 +128,14 @@ def _pruner(name: str, epochs: int | None, seed: int) -> "Pruner":
 
     pruner: Pruner = MIPP() if name == "mipp" else pruning.PRUNERS[name]
     training = getattr(pruner, "training", None)
-    if training is not None and epochs is not None:
-        changed = dataclasses.replace(training, epochs=epochs, seed=seed)
-        return dataclasses.replace(pruner, training=changed)  # pyright: ignore
-    return pruner
+    if training is None:
+        if epochs is not None:
+            raise ValueError(
+                f"--epochs must be left out for {name}, which does not train; got {epochs}. "
+                "--train trains the whole network first."
+            )
+        return pruner
+    changed = dataclasses.replace(training, seed=seed)
+    if epochs is not None:
+        changed = dataclasses.replace(changed, epochs=epochs)
+    return dataclasses.replace(pruner, training=changed)  # pyright: ignore

@@ -29,7 +29,9 @@ def add_setting(command: argparse.ArgumentParser) -> None:
         help="mlp:WIDTH-…-WIDTH, lenet-300-100, lenet-5; vgg16, resnet20 and other depths, "
         ":FACTOR on their channels; vit, :WIDTH of its tokens",
     )
-    command.add_argument("--seed", type=int, default=0, help="of the initial weights (0)")
+    command.add_argument(
+        "--seed", type=int, default=0, help="of the initial weights, and of trainings (0)"
+    )
     command.add_argument(
         "--weights",
         type=Path,

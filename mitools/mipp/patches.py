@@ -59,7 +59,8 @@ def mean_rows(value: Tensor, module: nn.Module) -> Tensor:
 def reads_of(weight: Tensor, kernel: int) -> Tensor:
     """Return a layer's weight as a matrix over the columns of its rows, (t, d) in float64.
 
-    Where rows are means over places, a kernel counts with its sum: exact but for borders and strides.
+    Where rows are means over places, a kernel counts with its sum: exact but for borders and
+    strides.
     """
     weight = weight.detach().double()
     if weight.ndim > 2 and weight[0, 0].numel() != kernel:

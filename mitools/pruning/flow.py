@@ -198,3 +198,23 @@ class _Counted(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         return (grads[0] > 0.5).to(grads[0].dtype)
+
+
+def check_known(outputs: Iterable[Tensor]) -> None:
+    """Raise NotImplementedError if a path passes an `autograd.Function` of somebody else's.
+
+    What happens in one is hidden from the mode: it sees true weights, and differentiates itself.
+    """
+    todo: list[Any] = [output.grad_fn for output in outputs]
+    seen: set[Any] = set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        todo += [after for after, _ in node.next_functions]
+        made_by = getattr(node, "_forward_cls", None)
+        if made_by not in (None, _Signs, _Counted):
+            raise NotImplementedError(
+                f"no rule says how reachability passes through {made_by.__name__!r}"
+            )

@@ -5,10 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import disable_saved_tensors_hooks
 
 from mitools.models import untouched
-from mitools.pruning.flow import Flow, tensors_in
+from mitools.pruning.flow import Flow, check_known, tensors_in
 from mitools.pruning.names import Place, fit
+
+_RECOMPUTED = "activation checkpointing, which runs layers again, must be switched off"
 
 
 def on_path(
@@ -68,11 +71,12 @@ def _run(
     try:
         source = torch.ones((), device=stand_ins[0][1].device, requires_grad=True)
         args, kwargs = _ones(args, source), _ones(kwargs, source)
-        with Flow(stand_ins, source):
+        with Flow(stand_ins, source), disable_saved_tensors_hooks(_RECOMPUTED):
             output = model(*args, **kwargs)
         outputs = [t for t in outputs_of(output) if t.requires_grad]
         if not outputs:
             raise RuntimeError("no floating-point output depends on the input")
+        check_known(outputs)
         return torch.stack([t.sum() for t in outputs]).sum()
     except Exception as error:
         raise ValueError(

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.utils import parametrizations, prune
 
 from mitools._validation import MaskError
@@ -367,3 +368,34 @@ def test_what_cannot_be_traced_is_refused_with_the_reason():
 
     with pytest.raises(ValueError, match="depends on the input"):
         mask.on_path(Deaf(3, 2), torch.ones(1, 3))
+
+
+class Hidden(torch.autograd.Function):
+    """Reads a weight where the trace cannot see it."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        return x @ weight.T
+
+    @staticmethod
+    def backward(ctx, *grads):
+        return grads[0].sum(-1, keepdim=True).expand(-1, 3), None
+
+
+def test_layers_that_run_again_are_refused():
+    class Rerun(nn.Linear):
+        def forward(self, x):  # what torch.utils.checkpoint does
+            with saved_tensors_hooks(lambda t: t, lambda t: t):
+                return super().forward(x)
+
+    with pytest.raises(ValueError, match="checkpointing, which runs layers again, must be"):
+        Mask({"weight": torch.ones(2, 3)}).on_path(Rerun(3, 2), torch.ones(1, 3))
+
+
+def test_functions_with_a_backward_of_their_own_are_refused():
+    class Own(nn.Linear):
+        def forward(self, x):
+            return Hidden.apply(x, self.weight)
+
+    with pytest.raises(ValueError, match="'Hidden'"):
+        Mask({"weight": torch.ones(2, 3)}).on_path(Own(3, 2), torch.ones(1, 3))

@@ -22,7 +22,7 @@ from mitools.effective import peff
 from mitools.experiments.reseeding import reseeded
 from mitools.models import copied, fingerprint, named, prunable, reads_images
 from mitools.pruning import PRUNERS, Mask, Pruner, Ticket, prune
-from mitools.pruning.pruners import check_pruner
+from mitools.pruning.pruners import check_pruner, keeps_checkpoints
 from mitools.pruning.selection import check_density
 from mitools.training import Evaluation, Training, TrainState, evaluate, train
 from mitools.training.loop import on_threads
@@ -293,9 +293,10 @@ def _pruned(
     if pruner is None:
         return Mask.ones_like(model), None
     names = tuple(prunable(model))
-    if not callable(getattr(pruner, "run", None)):
-        return prune(model, fit, pruner, density=density), None
     place = None if checkpoint is None else checkpoint / "pruning"
+    if not callable(getattr(pruner, "run", None)):
+        kept = place if keeps_checkpoints(pruner) else None
+        return prune(model, fit, pruner, density=density, checkpoint=kept), None
     found = pruner.run(model, fit, density, names, checkpoint=place)
     if not isinstance(found, Ticket):
         raise TypeError(f"run of a pruner must return a Ticket; {pruner!r} gave {found!r}.")

@@ -248,6 +248,12 @@ def options_of(pruner: Pruner, progress: bool, checkpoint: str | Path | None) ->
     return options
 
 
+def keeps_checkpoints(pruner: Pruner) -> bool:
+    """Return whether it trains, and can go on where it was stopped."""
+    trains = getattr(pruner, "training", None) is not None
+    return trains and "checkpoint" in inspect.signature(pruner.mask).parameters
+
+
 def made_by(pruner: object, found: Any, model: nn.Module) -> Mask:
     """Return what a pruner found as a `Mask` that fits the model; it may be any format of masks.
 

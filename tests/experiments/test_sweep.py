@@ -22,7 +22,17 @@ from mitools.effective import Counting
 from mitools.experiments import ImageSet, Job, grid, jobs, run, summary, sweep
 from mitools.experiments.sweep import attempt, seconds_left
 from mitools.models import copied, mlp
-from mitools.pruning import IMP, SNIP, MagnitudeAfterTraining, OneShot, Random, prune, trained
+from mitools.pruning import (
+    IMP,
+    SNIP,
+    AutoSparse,
+    MagnitudeAfterTraining,
+    OneShot,
+    Random,
+    Shuffled,
+    prune,
+    trained,
+)
 from mitools.training import SGD, Training, evaluate, train
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that other processes find it by this name
@@ -179,6 +189,32 @@ def test_killed_in_the_midst_it_goes_on(tmp_path):
     assert len(list(begun.iterdir())) == started + 9 - len(early)
     assert not any((folder / "unfinished").glob("*"))
     same(found, sweep(asked))
+
+
+def test_pruners_that_train_go_on_with_the_level_they_were_at(tmp_path, monkeypatch):
+    """Also those that have no ticket to give."""
+    training = Training(epochs=1, batch_size=100)
+    whole, calls = trained.train, []
+
+    def deadly(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return whole(*args, **kwargs)
+
+    for pruner in (AutoSparse(training, 3, epochs=1), Shuffled(IMP(training, rounds=3))):
+        job = Job(NET, SMALL, pruner, 0.3, training=None)
+        expected = run(job)
+        calls.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(trained, "train", deadly)
+            with pytest.raises(KeyboardInterrupt):
+                run(job, checkpoint=tmp_path / job.key)
+            found = run(job, checkpoint=tmp_path / job.key)
+        assert len(calls) == 3 + 1
+        assert {n for n in found if found[n] != expected[n]} <= {"seconds", "seconds_pruning"}
+    once = Job(NET, SMALL, Shuffled(OneShot(SNIP())), 0.3, training=None)
+    assert run(once, checkpoint=tmp_path / "once")["kept"] == run(once)["kept"]
 
 
 def test_files_that_are_not_whole_are_not_believed(tmp_path, fresh):

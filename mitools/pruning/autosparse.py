@@ -209,8 +209,9 @@ def survived(levels: Sequence[Mask], names: Sequence[str]) -> Tensor:
     """
     rounds = torch.cat(
         # Levels read from a checkpoint are on the CPU, the others where the model is.
-        [sum(level[n].float().cpu() for level in levels).reshape(-1, 1) for n in names]
+        [torch.stack([level[n].cpu() for level in levels]).sum(0).reshape(-1, 1) for n in names]
     )
+    rounds = rounds.float()
     return (rounds - rounds.min()) / (rounds.max() - rounds.min()).clamp_min(1.0)
 
 

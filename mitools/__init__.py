@@ -61,12 +61,22 @@ _HOME = {
     "transfer_entropy_test": "mitools.uncertainty",
     "with_error": "mitools.uncertainty",
 }
-# Names resolve on first use (PEP 562), so that estimates between arrays never load torch.
+# Names and rooms resolve on first use (PEP 562), so that estimates between arrays never load torch.
+
+_ROOMS = frozenset(
+    {
+        *("activations", "data", "effective", "experiments", "mask_information", "methods"),
+        *("mipp", "models", "neural", "plotting", "pruning", "results", "selection", "training"),
+        *("measures", "uncertainty"),
+    }
+)
 
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"mitools.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'mitools' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)
@@ -75,4 +85,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted([*globals(), *_HOME, *_ROOMS])

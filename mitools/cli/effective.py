@@ -12,8 +12,8 @@ def add_to(commands: Any) -> None:
     peff = commands.add_parser(
         "peff",
         help="effective parameters of a saved mask",
-        description="Bound the effective parameter count of a mask. The bounds from one mask take "
-        "seconds; --resample runs the pruner again on K data sets for a tighter upper bound.",
+        description="Bound the effective parameter count of a mask. A pruner that does not train "
+        "is run again on 16 data sets for a tighter upper bound, others with --resample K.",
     )
     add_setting(peff)
     peff.add_argument("--mask", type=Path, required=True, help=".safetensors, .npz or torch file")

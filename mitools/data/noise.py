@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mitools.data.samples import Samples
+from mitools.data.samples import Samples, check_samples
 from mitools.data.seeds import stream
 
 
@@ -41,6 +41,7 @@ class SymmetricFlips:
         ValueError
             If samples is not a classification, or has only one class to flip between.
         """
+        check_samples(samples)
         clean = samples.targets if samples.clean is None else samples.clean
         classes = _checked_classes(samples.classes, self.rate)
         draw = stream(seed, "symmetric flips")
@@ -89,6 +90,7 @@ class AdditiveNoise:
         ValueError
             If samples is a classification.
         """
+        check_samples(samples)
         if samples.classes is not None:
             raise ValueError(
                 f"samples must have floating targets for additive noise; got "

@@ -205,6 +205,15 @@ def without_noise(samples: Samples | None) -> str:
     )
 
 
+def check_samples(samples: object) -> None:
+    """Raise TypeError unless it is `Samples`."""
+    if not isinstance(samples, Samples):
+        raise TypeError(
+            f"samples must be mitools.data.Samples; got {type(samples).__name__}. "
+            "mitools.data.samples_of(...) makes them of a DataLoader, a Dataset or a pair."
+        )
+
+
 def checked_inputs(inputs: Any, name: str) -> Tensor:
     """Return inputs, a non-empty tensor of finite numbers with samples along its first axis."""
     _check_tensor(inputs, name)

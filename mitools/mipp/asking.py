@@ -19,6 +19,7 @@ from mitools.pruning.selection import check_density, count_kept
 from mitools.pruning.structured import weights_of
 
 _HALVINGS = 11
+_LOUD = 3.0  # noise by signal, above which one knob for all layers starves some
 
 
 def mipp(
@@ -335,6 +336,11 @@ def _answer(known: Moments, engine: Engine, found: Found) -> Preserved:
         for name, result in found.layers.items()
     )
     notes = tuple(f"{name}: {note}" for name, r in found.layers.items() for note in r.notes)
+    if isinstance(engine, Gaussian) and engine.noise > _LOUD:
+        notes += (
+            f"noise of {engine.noise:.3g} times the signal was needed: layers with little to tell "
+            "keep hardly a channel. Widths, or a larger least, may do better.",
+        )
     return Preserved(
         mask=found.mask.with_provenance(pruner=engine),
         kept=found.kept,

@@ -1,10 +1,11 @@
 """Features and target at the boundary: checked, named, and what each feature tells alone."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mitools._typing import FloatArray
 from mitools._validation import as_samples, coded, side_by_side
@@ -90,7 +91,7 @@ def table_of(features: Any, target: Any, method: Any) -> Table:
     t = np.ascontiguousarray(t[:, moving])
     if method is None:
         labelled = any(coded(name, each) is not each for name, each in given.items())
-        method = PlugIn() if labelled else _suited(x, t)
+        method = _suited_to_labels(given.values()) if labelled else _suited(x, t)
     varying = np.flatnonzero((x != x[:1]).any(axis=0)).tolist()
     warn(cautions(method, 0.0, _samples(x[:, varying], t), by_column=True), stacklevel=4)
     return Table(names, x, t, method, tuple(varying))
@@ -106,6 +107,15 @@ def _suited(x: FloatArray, t: FloatArray) -> Any:
     if kinds <= {"discrete"}:
         return PlugIn()
     return KSG() if kinds == {"continuous"} else MesnerShalizi()
+
+
+def _suited_to_labels(given: Iterable[Any]) -> Any:
+    """Return PlugIn, or MesnerShalizi where some columns beside the labels are continuous."""
+    for each in given:
+        for column in pd.DataFrame(each).select_dtypes("number").to_numpy(float).T:
+            if len(np.unique(column)) > 1 and kind(column[:, None]) != "discrete":
+                return MesnerShalizi()
+    return PlugIn()
 
 
 def as_symbols(table: Table) -> tuple[list[Any], Any]:

@@ -121,3 +121,10 @@ def test_flipped_needs_clean_classes():
     regression = Samples(torch.zeros(3, 1), torch.zeros(3))
     with pytest.raises(ValueError, match="got a regression"):
         flipped(AdditiveNoise(0.1).apply(regression, 0))
+
+
+@pytest.mark.parametrize("noise", [SymmetricFlips(0.2), AdditiveNoise(0.2)])
+def test_noise_is_for_samples_and_says_how_to_make_them(noise):
+    given = torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)
+    with pytest.raises(TypeError, match="samples_of"):
+        noise.apply(given, seed=0)

@@ -290,3 +290,15 @@ def test_wrong_types_are_refused():
         terc(*data, KSG(k=1), test=OwnTest())
     with pytest.raises(ValueError, match="fewer independent columns than rows"):
         terc(np.random.default_rng(0).standard_normal((5, 6)), np.arange(5.0), Gaussian())
+
+
+def test_labels_beside_numbers_are_not_made_symbols_of_all():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 400))
+    features, target = pd.DataFrame({"a": a, "b": b}), (a > 0).astype(int)
+    words = np.where(a > 0, "yes", "no")
+    assert terc(features, words).chosen == terc(features, target).chosen == (0,)
+    town = rng.choice(["x", "y", "z"], 400)
+    found = terc(features.assign(town=town), a + (town == "x") + 0.1 * b)
+    assert 0 in found.chosen and found.method.startswith("MesnerShalizi")
+    assert terc(pd.DataFrame({"town": town}), words).method == "PlugIn()"

@@ -306,7 +306,7 @@ def test_what_cannot_be_decoded_is_said(model, samples):
         ScoreDecoding().bounds(evidence(model, mask, samples))
     plain = replace(samples, clean=None, noise=None)
     for decoder in DECODERS:
-        with pytest.raises(ValueError, match="must know its label noise"):
+        with pytest.raises(ValueError, match="know their label noise"):
             decoder.bounds(evidence(model, mask, plain))
     with pytest.raises(ValueError, match="blocks must be"):
         PrequentialDecoding(blocks=1)

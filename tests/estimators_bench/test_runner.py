@@ -162,6 +162,8 @@ def test_ctrl_c_ends_cleanly(tmp_path):
         cwd=HERE.parent.parent,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        # A shell that starts tests in the background has them ignore the key.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         text=True,
     )
     until(lambda: len(lines(tmp_path / "out" / RECORDS)) >= 2)

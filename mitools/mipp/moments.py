@@ -13,10 +13,10 @@ from mitools.activations.watching import watched
 from mitools.data import as_batches
 from mitools.mipp.patches import CONVOLUTIONS, mean_rows, place_rows
 from mitools.models import check_finite, fingerprint, prunable
-from mitools.pruning.channels import ChannelGroup, Part, channel_groups, example_of
+from mitools.pruning.channels import ChannelGroup, Part, example_of
+from mitools.pruning.coupling import channel_groups, prunable_groups
 from mitools.pruning.names import places as places_of
 from mitools.pruning.scoring import reproducibly
-from mitools.pruning.structured import prunable_groups
 from mitools.training.evaluation import place_of, placed
 
 Target = Literal["next", "output"]

@@ -6,14 +6,8 @@ A pruner is a score, a selection and a repetition, in a frozen value: ``OneShot(
 
 from mitools.pruning.allocation import ERK, Allocation, Floor
 from mitools.pruning.autosparse import AutoSparse, Predictor
-from mitools.pruning.channels import (
-    ChannelGroup,
-    Part,
-    channel_groups,
-    channel_mask,
-    kept_channels,
-    left_out,
-)
+from mitools.pruning.channels import ChannelGroup, Part, channel_mask, kept_channels
+from mitools.pruning.coupling import channel_groups, left_out
 from mitools.pruning.force import FORCE
 from mitools.pruning.gradual import GradualMagnitude
 from mitools.pruning.grasp import GraSP, SquaredGradient

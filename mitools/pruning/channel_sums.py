@@ -73,6 +73,10 @@ class ChannelSums:
             total[channels] += rows[positions.to(device)].sum(1)
         return total
 
+    def counts(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return how many weights each channel has, in tensors of these shapes; shape (size,)."""
+        return self.sums({name: torch.ones_like(tensors[name]) for name in self.names})
+
     def norms(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Return the root of the sum of squares of each channel's weights; shape (size,)."""
         wide = {name: tensors[name].to(precise(tensors[name].device)) for name in self.names}

@@ -63,85 +63,6 @@ class ChannelGroup:
         return (part for part in self.parts if part.role == role)
 
 
-def channel_groups(
-    model: nn.Module, example_input: Any, names: Sequence[str] | None = None
-) -> tuple[ChannelGroup, ...]:
-    """Return the groups of channels that can be taken out of a network, in forward order.
-
-    Torch-Pruning's dependency graph proposes them. Each is then tried: on a copy with weights of
-    our own, taking out some channels and masking them must give the same outputs; so what is
-    returned can be removed, whatever the graph understood. Never among them: the network's inputs
-    and outputs, what a layer norm reads (it mixes its channels), grouped convolutions unless
-    depthwise, shared weights. `left_out` says why a layer is missing.
-
-    A module with a number of heads (an attribute ``heads``, ``num_heads`` or ``n_heads``) and
-    separate linear layers for queries, keys and values gives one group of heads.
-
-    Parameters
-    ----------
-    model : Module
-        Only read: everything happens on a copy.
-    example_input : Tensor, tuple or dict
-        One batch, or positional or keyword arguments, of the right shapes; one sample is enough.
-        Floating-point values do not matter.
-    names : sequence of str, optional
-        Keep only groups that weights of these names make up, so that a mask over them can express
-        every removal. None: no such condition.
-
-    Returns
-    -------
-    tuple of ChannelGroup
-        Perhaps empty.
-
-    Raises
-    ------
-    ImportError
-        If Torch-Pruning is not installed.
-    ValueError
-        If the model fails on the example, or cannot be traced or copied.
-
-    Examples
-    --------
-    >>> from mitools.models import mlp
-    >>> [(g.name, g.size) for g in channel_groups(mlp((4, 3, 2)), torch.ones(1, 4))]
-    [('fc1', 3)]
-    """
-    from mitools.pruning.coupling import coupled
-
-    found, _ = coupled(model, example_input)
-    return tuple(group for group in found if not _unnamed(group, names))
-
-
-def left_out(
-    model: nn.Module, example_input: Any, names: Sequence[str] | None = None
-) -> dict[str, str]:
-    """Return every linear or convolutional layer that no group produces, with the reason.
-
-    Parameters and errors are those of `channel_groups`.
-
-    Examples
-    --------
-    >>> from mitools.models import mlp
-    >>> left_out(mlp((4, 3, 2)), torch.ones(1, 4))
-    {'fc2': "its channels are the network's outputs"}
-    """
-    from mitools.pruning.coupling import coupled
-
-    found, reasons = coupled(model, example_input)
-    for group in found:
-        missing = _unnamed(group, names)
-        for part in group.of_role("produces") if missing else ():
-            layer = part.parameter.rpartition(".")[0]
-            reasons[layer] = f"{', '.join(missing)} must stay whole: not among the names"
-    return reasons
-
-
-def _unnamed(group: ChannelGroup, names: Sequence[str] | None) -> list[str]:
-    """Return the weights of a group that are not among the names."""
-    weights = (part.parameter for part in group.parts if part.role != "norm")
-    return [] if names is None else [w for w in dict.fromkeys(weights) if w not in set(names)]
-
-
 def channel_mask(
     model: nn.Module,
     groups: Sequence[ChannelGroup],
@@ -175,7 +96,7 @@ def channel_mask(
         for name, parameter in parameters_named(model, names).items()
     }
     for group, stays in _checked(groups, kept):
-        missing = [] if bool(stays.all()) else _unnamed(group, names)
+        missing = [] if bool(stays.all()) else unnamed(group, names)
         if missing:
             raise ValueError(
                 f"names must hold all weights of a channel that goes; {', '.join(missing)} of "
@@ -188,6 +109,12 @@ def channel_mask(
                 mask = tensors[part.parameter]
                 mask.index_fill_(part.axis, gone.to(mask.device), False)
     return Mask(tensors)
+
+
+def unnamed(group: ChannelGroup, names: Sequence[str] | None) -> list[str]:
+    """Return the weights of a group that are not among the names."""
+    weights = (part.parameter for part in group.parts if part.role != "norm")
+    return [] if names is None else [w for w in dict.fromkeys(weights) if w not in set(names)]
 
 
 def kept_channels(groups: Sequence[ChannelGroup], mask: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,22 +1,19 @@
 """Which channels of a network hang together: proposed by Torch-Pruning, then tried."""
 
 import dataclasses
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from mitools.models import check_materialized, copied, seeded
-from mitools.pruning.channels import ChannelGroup, Part, Role, positions_of
-from mitools.pruning.paths import arguments_of, outputs_of
-from mitools.pruning.removal import depthwise, heads_of, remove_channels_, torch_pruning
+from mitools.models import check_materialized, seeded
+from mitools.pruning.channels import ChannelGroup, Part, Role, positions_of, unnamed
+from mitools.pruning.removal import depthwise, heads_of, remove_channels_
+from mitools.pruning.tracing import Trace, runner, traced, twin_of
 
-_LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 _OUTPUTS = "its channels are the network's outputs"
 _TOLERANCE = 1e-4  # rounding makes about 1e-7, one channel for another at least 1e-3
@@ -26,17 +23,107 @@ class _NotPrunable(Exception):
     """Why a group of channels cannot be taken out."""
 
 
-def coupled(model: nn.Module, example: Any) -> tuple[tuple[ChannelGroup, ...], dict[str, str]]:
+def channel_groups(
+    model: nn.Module, example_input: Any, names: Sequence[str] | None = None
+) -> tuple[ChannelGroup, ...]:
+    """Return the groups of channels that can be taken out of a network, in forward order.
+
+    Torch-Pruning's dependency graph proposes them. Each is then tried: on a copy with weights of
+    our own, taking out some channels and masking them must give the same outputs; so what is
+    returned can be removed, whatever the graph understood. Never among them: the network's inputs
+    and outputs, what a layer norm reads (it mixes its channels), grouped convolutions unless
+    depthwise, shared weights. `left_out` says why a layer is missing.
+
+    A module with a number of heads (an attribute ``heads``, ``num_heads`` or ``n_heads``) and
+    separate linear layers for queries, keys and values gives one group of heads.
+
+    Parameters
+    ----------
+    model : Module
+        Only read: everything happens on a copy.
+    example_input : Tensor, tuple or dict
+        One batch, or positional or keyword arguments, of the right shapes; one sample is enough.
+        Floating-point values do not matter.
+    names : sequence of str, optional
+        Keep only groups that weights of these names make up, so that a mask over them can express
+        every removal. None: no such condition.
+
+    Returns
+    -------
+    tuple of ChannelGroup
+        Perhaps empty.
+
+    Raises
+    ------
+    ImportError
+        If Torch-Pruning is not installed.
+    ValueError
+        If the model fails on the example, or cannot be traced or copied.
+
+    Examples
+    --------
+    >>> from mitools.models import mlp
+    >>> [(g.name, g.size) for g in channel_groups(mlp((4, 3, 2)), torch.ones(1, 4))]
+    [('fc1', 3)]
+    """
+    found, _ = _coupled(model, example_input)
+    return tuple(group for group in found if not unnamed(group, names))
+
+
+def left_out(
+    model: nn.Module, example_input: Any, names: Sequence[str] | None = None
+) -> dict[str, str]:
+    """Return every linear or convolutional layer that no group produces, with the reason.
+
+    Parameters and errors are those of `channel_groups`.
+
+    Examples
+    --------
+    >>> from mitools.models import mlp
+    >>> left_out(mlp((4, 3, 2)), torch.ones(1, 4))
+    {'fc2': "its channels are the network's outputs"}
+    """
+    found, reasons = _coupled(model, example_input)
+    for group in found:
+        missing = unnamed(group, names)
+        for part in group.of_role("produces") if missing else ():
+            layer = part.parameter.rpartition(".")[0]
+            reasons[layer] = f"{', '.join(missing)} must stay whole: not among the names"
+    return reasons
+
+
+def prunable_groups(
+    model: nn.Module, example_input: Any, names: Sequence[str] | None = None
+) -> tuple[ChannelGroup, ...]:
+    """Return `channel_groups`, at least one.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message says why, layer by layer.
+    """
+    groups = channel_groups(model, example_input, names)
+    if not groups:
+        reasons = left_out(model, example_input, names)
+        raise ValueError(
+            "model must have channels that can be taken out; found none: "
+            + "; ".join(f"{layer or 'the model'}: {reason}" for layer, reason in reasons.items())
+            + ". Prune single weights instead, with OneShot(score)."
+        )
+    return groups
+
+
+def _coupled(model: nn.Module, example: Any) -> tuple[tuple[ChannelGroup, ...], dict[str, str]]:
     """Return the groups that can be taken out, and why other layers' outputs cannot.
 
-    Errors are those of `channels.channel_groups`.
+    Errors are those of `channel_groups`.
     """
     check_materialized(model)
     devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
     with torch.inference_mode(False), torch.enable_grad(), seeded(0, devices):
-        twin = _twin(model)
-        run = _runner(example, next(iter(devices), torch.device("cpu")))
-        trace = _traced(twin, run)
+        twin = twin_of(model)
+        run = runner(twin, example)
+        trace = traced(twin, run)
         groups, reasons = _proposed(trace)
         with torch.no_grad():
             works = _tried(twin, run, groups, reasons)
@@ -44,126 +131,7 @@ def coupled(model: nn.Module, example: Any) -> tuple[tuple[ChannelGroup, ...], d
     return works, {name: reasons[name] for name in order}
 
 
-@dataclass
-class _Trace:
-    """A network as it ran once: its dependency graph, its layers in the order of their calls."""
-
-    graph: Any
-    modules: dict[str, nn.Module]
-    calls: list[str]  # modules in forward order; those never called come last
-    shared: frozenset[nn.Module]
-    names: dict[int, str]
-
-    @property
-    def layers(self) -> list[str]:
-        return [name for name in self.calls if isinstance(self.modules[name], _LAYERS)]
-
-    def name_of(self, module: nn.Module) -> str:
-        return self.names[id(module)]
-
-
-def _twin(model: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode, with positive weights: nothing is dead by chance."""
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        raise ValueError(
-            "model must be plain torch; TorchScript cannot be taken apart. Pass the "
-            "model it was made from."
-        )
-    try:
-        twin = copied(model).eval()
-    except Exception as error:
-        raise ValueError(
-            f"model must be copyable; copying stopped with {type(error).__name__}: {error}."
-        ) from error
-    if any(p.dtype != torch.float64 for p in twin.parameters() if p.is_floating_point()):
-        twin = twin.float()
-    for parameter in twin.parameters():
-        if parameter.is_floating_point():
-            parameter.requires_grad_(True)
-            values = parameter.detach().uniform_(0.0, 2.0)
-            if values.dim() > 1:
-                # Means over the inputs, so that depth does not matter; unequal from row to row,
-                # so that it shows which channels were taken.
-                rows = torch.rand(len(values), *[1] * (values.dim() - 1), device=values.device)
-                values.mul_(2 * rows / values[0].numel())
-    for module in twin.modules():
-        if isinstance(module, nn.modules.batchnorm._NormBase):
-            module.reset_running_stats()
-    return twin
-
-
-def _runner(example: Any, device: torch.device) -> Callable[..., list[Tensor]]:
-    """Return what runs a network, perhaps with other parameters, on positive inputs."""
-
-    def positive(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            floating = value.is_floating_point()
-            return (torch.rand_like(value) + 0.5 if floating else value).to(device)
-        if isinstance(value, Mapping):
-            return {key: positive(item) for key, item in value.items()}
-        return tuple(map(positive, value)) if isinstance(value, list | tuple) else value
-
-    args, kwargs = arguments_of(example)
-    args, kwargs = positive(args), positive(kwargs)
-
-    def cast(value: Any, dtype: torch.dtype) -> Any:
-        if isinstance(value, Tensor):
-            return value.to(dtype) if value.is_floating_point() else value
-        if isinstance(value, dict):
-            return {key: cast(item, dtype) for key, item in value.items()}
-        return tuple(cast(item, dtype) for item in value) if isinstance(value, tuple) else value
-
-    def run(model: nn.Module, parameters: Mapping[str, Tensor] | None = None) -> list[Tensor]:
-        floating = (p.dtype for p in model.parameters() if p.is_floating_point())
-        dtype = next(floating, torch.float32)
-        given = cast(args, dtype), cast(kwargs, dtype)
-        return list(outputs_of(functional_call(model, dict(parameters or {}), *given)))
-
-    return run
-
-
-def _traced(twin: nn.Module, run: Callable[..., list[Tensor]]) -> _Trace:
-    tp = torch_pruning()
-    calls: Counter[nn.Module] = Counter()
-    hooks = [
-        module.register_forward_hook(lambda module, *_: calls.update([module]))
-        for module in twin.modules()
-    ]
-    graph = tp.DependencyGraph()
-    try:
-        graph.build_dependency(
-            twin, example_inputs=(), forward_fn=lambda model, _: run(model), verbose=False
-        )
-    except Exception as error:
-        raise ValueError(
-            "model must run on example_input and be traceable by autograd; tracing stopped with "
-            f"{type(error).__name__}: {str(error).strip() or 'no message'}. Has example_input the "
-            "shape and the dtype of a batch?"
-        ) from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return _trace_of(twin, graph, calls)
-
-
-def _trace_of(twin: nn.Module, graph: Any, calls: Counter[nn.Module]) -> _Trace:
-    modules = dict(twin.named_modules())
-    names = {id(module): name for name, module in modules.items()}
-    holders: dict[int, set[int]] = defaultdict(set)
-    for module in modules.values():
-        for parameter in module.parameters(recurse=False):
-            holders[id(parameter)].add(id(module))
-    shared = {
-        module
-        for module in modules.values()
-        if calls[module] > 1
-        or any(len(holders[id(p)]) > 1 for p in module.parameters(recurse=False))
-    }
-    order = dict.fromkeys([*calls, *modules.values()])  # a Counter keeps the order of first calls
-    return _Trace(graph, modules, [names[id(m)] for m in order], frozenset(shared), names)
-
-
-def _proposed(trace: _Trace) -> tuple[list[ChannelGroup], dict[str, str]]:
+def _proposed(trace: Trace) -> tuple[list[ChannelGroup], dict[str, str]]:
     """Return a group for every layer, siblings together, or the reason why there is none."""
     groups: list[ChannelGroup] = []
     reasons: dict[str, str] = {}
@@ -174,7 +142,7 @@ def _proposed(trace: _Trace) -> tuple[list[ChannelGroup], dict[str, str]]:
         producers = {name}
         try:
             items = _items(trace, name)
-            producers |= {trace.name_of(m) for m, out, _ in items if out and _is_layer(trace, m)}
+            producers |= {trace.name_of(m) for m, out, _ in items if out and trace.is_layer(m)}
             groups.append(_with_heads(trace, _group(trace, name, items)))
         except _NotPrunable as reason:
             reasons |= dict.fromkeys(producers, str(reason))
@@ -182,15 +150,11 @@ def _proposed(trace: _Trace) -> tuple[list[ChannelGroup], dict[str, str]]:
     return groups, reasons
 
 
-def _is_layer(trace: _Trace, module: Any) -> bool:
-    return isinstance(module, _LAYERS) and id(module) in trace.names
-
-
 _Item = tuple[Any, bool, list[tuple[int, int]]]
 """A module (or operation), whether its outputs are meant, and pairs (index, channel)."""
 
 
-def _items(trace: _Trace, name: str) -> list[_Item]:
+def _items(trace: Trace, name: str) -> list[_Item]:
     graph, module = trace.graph, trace.modules[name]
     if module not in graph.module2node:
         raise _NotPrunable("the trace from inputs to outputs does not pass through it as a layer")
@@ -207,7 +171,7 @@ def _items(trace: _Trace, name: str) -> list[_Item]:
     ]
 
 
-def _group(trace: _Trace, name: str, items: Sequence[_Item]) -> ChannelGroup:
+def _group(trace: Trace, name: str, items: Sequence[_Item]) -> ChannelGroup:
     size = len(items[0][2])
     # Bare parameters last: a layer norm beside them is the better reason.
     items = sorted(items, key=lambda item: isinstance(item[0], nn.Parameter))
@@ -225,7 +189,7 @@ def _group(trace: _Trace, name: str, items: Sequence[_Item]) -> ChannelGroup:
 
 
 def _parts(
-    trace: _Trace, module: Any, out: bool, positions: Callable[[], tuple[tuple[int, ...], ...]]
+    trace: Trace, module: Any, out: bool, positions: Callable[[], tuple[tuple[int, ...], ...]]
 ) -> Iterator[Part]:
     """Yield what one module holds of a group; operations without parameters hold nothing."""
     kind = type(module).__name__
@@ -280,7 +244,7 @@ def _positions(pairs: Sequence[tuple[int, int]], size: int) -> tuple[tuple[int, 
     return tuple(tuple(sorted(found[channel])) for channel in range(size))
 
 
-def _with_heads(trace: _Trace, group: ChannelGroup) -> ChannelGroup:
+def _with_heads(trace: Trace, group: ChannelGroup) -> ChannelGroup:
     """Return the group with channels joined to heads, if queries, keys and values make it up."""
     producers = {part.parameter.rpartition(".")[0] for part in group.of_role("produces")}
     holders = {name.rpartition(".")[0] for name in producers}

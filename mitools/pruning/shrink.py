@@ -17,10 +17,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from mitools._validation import MaskError, checked_count
 from mitools.models import copied, untouched
 from mitools.pruning.channels import kept_channels
+from mitools.pruning.coupling import prunable_groups
 from mitools.pruning.mask import Mask
 from mitools.pruning.paths import arguments_of
 from mitools.pruning.removal import remove_channels_
-from mitools.pruning.structured import prunable_groups
 
 
 def shrink(model: nn.Module, mask: Mask | Mapping[str, Any], example_input: Any) -> nn.Module:

@@ -9,16 +9,11 @@ import torch
 from torch import Size, Tensor, nn
 from tqdm import tqdm
 
-from mitools._validation import checked_count
+from mitools._validation import checked_choice, checked_count
 from mitools.models import copied
-from mitools.pruning.channels import (
-    ChannelGroup,
-    Part,
-    channel_groups,
-    channel_mask,
-    example_of,
-    left_out,
-)
+from mitools.pruning.channel_sums import ChannelSums
+from mitools.pruning.channels import ChannelGroup, channel_mask, example_of
+from mitools.pruning.coupling import prunable_groups
 from mitools.pruning.mask import Mask
 from mitools.pruning.pruners import (
     Score,
@@ -27,7 +22,7 @@ from mitools.pruning.pruners import (
     geometric_counts,
     size_of,
 )
-from mitools.pruning.scoring import parameters_named, precise
+from mitools.pruning.scoring import parameters_named
 from mitools.pruning.selection import Scores
 
 Aggregate = Literal["sum", "mean", "norm"]
@@ -78,7 +73,7 @@ class Structured:
     def __post_init__(self) -> None:
         check_score(self.score)
         checked_count("rounds", self.rounds)
-        _check_choice("aggregate", self.aggregate, ("sum", "mean", "norm"))
+        checked_choice("aggregate", self.aggregate, ("sum", "mean", "norm"))
         check_competition(self.scope, self.least)
 
     def mask(
@@ -103,7 +98,7 @@ class Structured:
         groups = prunable_groups(model, example_of(model, loader), names)
         parameters = parameters_named(model, names)
         if counts:
-            _check_room(groups, parameters, counts[-1], self.least)
+            check_room(groups, parameters, counts[-1], self.least)
         kept, mask, pruned = None, Mask.ones_like(parameters), copied(model)
         silent = not progress or self.rounds == 1
         for keep in tqdm(counts, "pruning", disable=silent, leave=False):
@@ -114,27 +109,6 @@ class Structured:
             mask = channel_mask(model, groups, kept, names)
             mask.apply_(pruned)
         return mask
-
-
-def prunable_groups(
-    model: nn.Module, example_input: Any, names: Sequence[str] | None = None
-) -> tuple[ChannelGroup, ...]:
-    """Return `channel_groups`, at least one.
-
-    Raises
-    ------
-    ValueError
-        If there is none; the message says why, layer by layer.
-    """
-    groups = channel_groups(model, example_input, names)
-    if not groups:
-        reasons = left_out(model, example_input, names)
-        raise ValueError(
-            "model must have channels that can be taken out; found none: "
-            + "; ".join(f"{layer or 'the model'}: {reason}" for layer, reason in reasons.items())
-            + ". Prune single weights instead, with OneShot(score)."
-        )
-    return groups
 
 
 def aggregated(
@@ -156,21 +130,11 @@ def aggregated(
     dict of str to Tensor, shape (size,)
         By group, in float64.
     """
-    found = {}
-    for group in groups:
-        producing = [_rows(part, scores[part.parameter]) for part in group.of_role("produces")]
-        rows = torch.cat(producing, 1)
-        if aggregate == "norm":
-            found[group.name] = rows.square().sum(1).sqrt()
-        else:
-            found[group.name] = rows.sum(1) if aggregate == "sum" else rows.mean(1)
-    return found
-
-
-def _rows(part: Part, score: Tensor) -> Tensor:
-    """Return what a part holds of each channel, shape (channels, weights)."""
-    along = score.detach().to(precise(score.device)).movedim(part.axis, 0)
-    return along[torch.tensor(part.positions, device=score.device)].flatten(1)
+    own = ChannelSums(groups, ("produces",))
+    if aggregate == "norm":
+        return own.by_group(own.norms(scores))
+    totals = own.sums(scores)
+    return own.by_group(totals if aggregate == "sum" else totals / own.counts(scores))
 
 
 def top_channels(
@@ -221,7 +185,7 @@ def top_channels(
     ranks = {group.name: _ranked(group, scores, among) for group in groups}
     if isinstance(keep, Mapping):
         return _of_widths(groups, ranks, keep)
-    _check_room(groups, parameters, keep, least)
+    check_room(groups, parameters, keep, least)
     order: list[tuple[bool, float, int, int]] = []  # sorts: the floor first, then the best
     for number, group in enumerate(groups):
         values = scores[group.name].detach().double().cpu()
@@ -299,9 +263,10 @@ def _of_widths(
     return kept
 
 
-def _check_room(
+def check_room(
     groups: Sequence[ChannelGroup], parameters: Mapping[str, Tensor], keep: int, least: int
 ) -> None:
+    """Raise ValueError if so many channels in each group have more weights than are to stay."""
     shapes = {name: parameter.shape for name, parameter in parameters.items()}
     needed = weights_of(groups, [min(least, group.size) for group in groups], shapes)
     if needed > keep:
@@ -316,10 +281,5 @@ def _check_room(
 
 def check_competition(scope: object, least: object) -> None:
     """Raise ValueError unless channels can compete so, each group keeping so many first."""
-    _check_choice("scope", scope, ("global", "layer"))
+    checked_choice("scope", scope, ("global", "layer"))
     checked_count("least", least)
-
-
-def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{argument} must be one of {', '.join(choices)}; got {value!r}.")

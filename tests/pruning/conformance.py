@@ -20,7 +20,8 @@ import mitools.pruning
 import mitools.training
 from mitools.models import copied, prunable
 from mitools.pruning import Mask, prune
-from mitools.pruning.channels import channel_groups, channel_mask, kept_channels
+from mitools.pruning.channels import channel_mask, kept_channels
+from mitools.pruning.coupling import channel_groups
 from mitools.pruning.shrink import shrink
 
 

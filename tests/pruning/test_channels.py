@@ -20,6 +20,7 @@ from mitools.pruning import (
     left_out,
 )
 from mitools.pruning.channels import example_of
+from mitools.pruning.tracing import runner, twin_of
 
 IMAGE = torch.zeros(1, 1, 8, 8)
 
@@ -271,8 +272,8 @@ def test_a_wrong_proposal_is_refused():
         ChannelGroup("1", 16, (produces, bias)): "without some of its channels the network fails",
         ChannelGroup("5", 3, (Part("5.weight", 0, each(3), "produces"),)): "network's outputs",
     }
-    twin = coupling._twin(model)
-    run = coupling._runner(data.inputs[:1], torch.device("cpu"))
+    twin = twin_of(model)
+    run = runner(twin, data.inputs[:1])
     for group, reason in expected.items():
         with torch.no_grad():
             found = coupling._failure(twin, run, [group])

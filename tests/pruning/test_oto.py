@@ -12,7 +12,7 @@ from torch import nn
 from mitools.data import digits
 from mitools.models import copied, mlp, tensors_of
 from mitools.pruning import OTO, oto, prune
-from mitools.pruning.channels import channel_groups
+from mitools.pruning.coupling import channel_groups
 from mitools.pruning.removal import remove_channels_
 from mitools.training import SGD, Adam, EarlyStopping, Training, evaluate, train
 

@@ -9,7 +9,8 @@ from torch import nn
 from torch.func import functional_call
 
 from mitools.pruning import SOSP, prune
-from mitools.pruning.channels import channel_groups, kept_channels
+from mitools.pruning.channels import kept_channels
+from mitools.pruning.coupling import channel_groups
 
 
 class Joined(nn.Module):

@@ -208,9 +208,9 @@ def test_bad_input():
     model, data = CHANNEL_NETS["linear"]()
     groups, parameters = channel_groups(model, data.inputs[:1]), dict(prunable(model))
     scores = _scores(groups, 0)
-    with pytest.raises(ValueError, match=r"sum, mean, norm; got 'max'"):
+    with pytest.raises(ValueError, match="'sum', 'mean', 'norm'; got 'max'"):
         Structured(SNIP(), aggregate="max")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match=r"global, layer; got 'filter'"):
+    with pytest.raises(ValueError, match="'global', 'layer'; got 'filter'"):
         Structured(SNIP(), scope="filter")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="least must be at least 1"):
         Structured(SNIP(), least=0)

@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader
 from mitools.data import digits
 from mitools.models import copied, mlp
 from mitools.pruning import Random, Structured, ThiNet, prune
-from mitools.pruning.channels import channel_groups, channel_mask, kept_channels
+from mitools.pruning.channels import channel_mask, kept_channels
 from mitools.pruning.contributions import contributions, drawn
+from mitools.pruning.coupling import channel_groups
 from mitools.pruning.thinet import forward_selection, greedy_removal, least_squares
 from mitools.training import Training, train
 

@@ -5,8 +5,6 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
-_WRAPPERS = ("_orig_mod.", "module.")  # torch.compile, DataParallel
-
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     """Return every parameter and buffer by name, each once, detached and not copied."""
@@ -86,6 +84,5 @@ def _all_finite(tensor: Tensor) -> bool:
 
 
 def _plain(name: str) -> str:
-    for wrapper in _WRAPPERS[:1]:
-        name = name.replace(wrapper, "")
-    return name.removeprefix(_WRAPPERS[1])
+    """Return the name without what torch.compile and DataParallel put into it."""
+    return name.replace("_orig_mod.", "").removeprefix("module.")

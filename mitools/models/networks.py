@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
+from mitools._validation import checked_count
 from mitools.models.randomness import seeded
 
 
@@ -43,7 +44,7 @@ def mlp(widths: Sequence[int], *, batch_norm: bool = False, seed: int = 0) -> nn
             "For instance (784, 300, 100, 10): inputs, two hidden layers, classes."
         )
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    with seeded(checked_seed(seed)):
+    with seeded(checked_count("seed", seed, least=0)):
         for i, (inputs, outputs) in enumerate(pairwise(widths), start=1):
             layers[f"fc{i}"] = nn.Linear(inputs, outputs)
             if i < len(widths) - 1:
@@ -96,7 +97,7 @@ def lenet5(channels: int = 1, classes: int = 10, *, size: int = 28, seed: int = 
         raise ValueError(f"size must be a positive number of pixels; got {size}. MNIST has 28.")
     padding = max(0, (32 - size + 1) // 2)
     side = ((size + 2 * padding - 4) // 2 - 4) // 2
-    with seeded(checked_seed(seed)):
+    with seeded(checked_count("seed", seed, least=0)):
         return nn.Sequential(
             OrderedDict(
                 conv1=nn.Conv2d(channels, 6, 5, padding=padding),
@@ -113,10 +114,3 @@ def lenet5(channels: int = 1, classes: int = 10, *, size: int = 28, seed: int = 
                 fc3=nn.Linear(84, classes),
             )
         )
-
-
-def checked_seed(seed: int) -> int:
-    """Return the seed; ValueError unless it is a non-negative integer."""
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be a non-negative integer; got {seed!r}.")
-    return seed

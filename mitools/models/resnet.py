@@ -7,8 +7,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mitools._validation import checked_count
 from mitools.models.convolutions import Convolution, scaled
-from mitools.models.networks import checked_seed
 from mitools.models.randomness import seeded
 
 Shortcuts = Literal["conv", "pad"]
@@ -73,7 +73,7 @@ def resnet(
     block = Bottleneck if depth == 50 else Block
     inputs = scaled(first, width)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    with seeded(checked_seed(seed)):
+    with seeded(checked_count("seed", seed, least=0)):
         layers["conv1"] = Convolution(channels, inputs)
         layers["norm1"] = nn.BatchNorm2d(inputs)
         layers["relu1"] = nn.ReLU()

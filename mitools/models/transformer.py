@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mitools.models.networks import checked_seed
+from mitools._validation import checked_count
 from mitools.models.randomness import seeded
 
 
@@ -65,7 +65,7 @@ def vit(
     _check_divides("patch", patch, "size", size)
     _check_divides("heads", heads, "width", width)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    with seeded(checked_seed(seed)):
+    with seeded(checked_count("seed", seed, least=0)):
         layers["patches"] = Patches(channels, width, patch)
         layers["positions"] = Positions((size // patch) ** 2, width)
         for number in range(1, depth + 1):

@@ -4,8 +4,8 @@ from collections import OrderedDict
 
 from torch import nn
 
+from mitools._validation import checked_count
 from mitools.models.convolutions import Convolution, scaled
-from mitools.models.networks import checked_seed
 from mitools.models.randomness import seeded
 
 _STAGES = {11: (1, 1, 2, 2, 2), 13: (2,) * 5, 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -56,7 +56,7 @@ def vgg(
         raise ValueError(f"depth must be one of {', '.join(map(str, _STAGES))}; got {depth!r}.")
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     inputs, number = channels, 0
-    with seeded(checked_seed(seed)):
+    with seeded(checked_count("seed", seed, least=0)):
         for stage, (repeats, plan) in enumerate(zip(_STAGES[depth], _CHANNELS, strict=True)):
             if stage:  # rounded up, so that an image never vanishes
                 layers[f"pool{stage}"] = nn.MaxPool2d(2, ceil_mode=True)

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from mitools._validation import FileFormatError
 from mitools.models import load_tensors, save_tensors
-from mitools.training.history import Epoch
 from mitools.training.schedules import Schedule
-from mitools.training.state import TrainState
+from mitools.training.state import Epoch, TrainState
 
 _KIND = "training checkpoint"
 

@@ -1,33 +1,10 @@
 """What a training did, epoch by epoch."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
-    from mitools.training.state import TrainState
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the data.
-
-    ``loss`` (nats for cross-entropy) and ``accuracy`` are means over the training samples while
-    the weights were changing, in training mode; the validation figures are of the weights at the
-    end of the epoch, in evaluation mode. ``lr`` is the learning rate of the first step, ``step``
-    counts the optimiser steps since the start. None: not measured.
-    """
-
-    epoch: int
-    step: int
-    lr: float
-    loss: float
-    accuracy: float | None = None
-    validation_loss: float | None = None
-    validation_accuracy: float | None = None
+from mitools.training.state import Epoch, TrainState
 
 
 @dataclass(frozen=True)
@@ -56,8 +33,6 @@ class History:
 
     def to_frame(self) -> pd.DataFrame:
         """Return a data frame with a row per epoch, indexed by its number."""
-        import pandas as pd
-
         names = list(Epoch.__dataclass_fields__)
         frame = pd.DataFrame([asdict(epoch) for epoch in self.epochs], columns=names)
         optional = ["accuracy", "validation_loss", "validation_accuracy"]

@@ -1,9 +1,9 @@
 """Optimisers as frozen values, which build torch's."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -51,15 +51,7 @@ class SGD:
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return torch's SGD."""
-        parameters = list(parameters)
-        return torch.optim.SGD(
-            parameters,
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            nesterov=self.nesterov,
-            fused=_fusible(parameters),
-        )
+        return _built(torch.optim.SGD, self, parameters)
 
 
 @dataclass(frozen=True)
@@ -88,20 +80,11 @@ class Adam:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(lr=self.lr, eps=self.eps, weight_decay=self.weight_decay)
-        _check_share(**{f"betas[{i}]": beta for i, beta in enumerate(self.betas)})
+        _check_adaptive(self)
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return torch's Adam."""
-        parameters = list(parameters)
-        return torch.optim.Adam(
-            parameters,
-            lr=self.lr,
-            betas=self.betas,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            fused=_fusible(parameters),
-        )
+        return _built(torch.optim.Adam, self, parameters)
 
 
 @dataclass(frozen=True)
@@ -126,29 +109,28 @@ class AdamW:
     weight_decay: float = 1e-2
 
     def __post_init__(self) -> None:
-        _check(lr=self.lr, eps=self.eps, weight_decay=self.weight_decay)
-        _check_share(**{f"betas[{i}]": beta for i, beta in enumerate(self.betas)})
+        _check_adaptive(self)
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return torch's AdamW."""
-        parameters = list(parameters)
-        return torch.optim.AdamW(
-            parameters,
-            lr=self.lr,
-            betas=self.betas,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            fused=_fusible(parameters),
-        )
+        return _built(torch.optim.AdamW, self, parameters)
 
 
-def _fusible(parameters: list[nn.Parameter]) -> bool | None:
-    """Whether torch's one-kernel update fits: twice as fast on small networks."""
-    plain = all(
+def _built(
+    kind: Callable[..., torch.optim.Optimizer], value: Any, parameters: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
+    """Return torch's optimiser with the fields of ours, in one kernel where that fits."""
+    parameters = list(parameters)
+    plain = all(  # what that kernel takes; small networks train twice as fast
         p.device.type in ("cpu", "cuda") and p.is_floating_point() and p.is_contiguous()
         for p in parameters
     )
-    return True if plain else None
+    return kind(parameters, **asdict(value), fused=True if plain else None)
+
+
+def _check_adaptive(value: Adam | AdamW) -> None:
+    _check(lr=value.lr, eps=value.eps, weight_decay=value.weight_decay)
+    _check_share(**{f"betas[{i}]": beta for i, beta in enumerate(value.betas)})
 
 
 def _check(**values: float) -> None:

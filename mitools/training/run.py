@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from mitools.data.seeds import derived_seed
 from mitools.models import generator_states, seeded, set_generator_states, tensors_of
 from mitools.training.evaluation import Evaluation
-from mitools.training.history import Epoch
 from mitools.training.losses import Loss, check_targets, correct, cross_entropy
 from mitools.training.masking import Enforced
 from mitools.training.optimizers import Optimizer
 from mitools.training.passes import Passes
 from mitools.training.schedules import Schedule
-from mitools.training.state import TrainState, copy_of, put_
+from mitools.training.state import Epoch, TrainState, copy_of, put_
 
 _READ_EVERY = 64  # steps between looks at the loss: each look waits for the device
 

@@ -1,7 +1,5 @@
 """Where a training stands: everything needed to go on as if it had never stopped."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +7,25 @@ import torch
 from torch import Tensor, nn
 
 from mitools.models import tensors_of
-from mitools.training.history import Epoch
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the data.
+
+    ``loss`` (nats for cross-entropy) and ``accuracy`` are means over the training samples while
+    the weights were changing, in training mode; the validation figures are of the weights at the
+    end of the epoch, in evaluation mode. ``lr`` is the learning rate of the first step, ``step``
+    counts the optimiser steps since the start. None: not measured.
+    """
+
+    epoch: int
+    step: int
+    lr: float
+    loss: float
+    accuracy: float | None = None
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mitools.training.history import Epoch
+from mitools.training.state import Epoch
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ class TestTransformer:
         (lambda: resnet(2), "depth must be 18"),
         (lambda: resnet(20.0), "depth must be 18"),
         (lambda: resnet(shortcuts="A"), "shortcuts must be 'conv' or 'pad'; got 'A'"),
-        (lambda: resnet(seed=-1), "seed must be a non-negative integer"),
+        (lambda: resnet(seed=-1), "seed must be at least 0"),
         (lambda: vit(size=30), "patch must divide size; 4 does not divide 30"),
         (lambda: vit(width=130), "heads must divide width"),
         (lambda: vit(heads=0), "heads and width must be positive integers"),

@@ -51,9 +51,8 @@ def opened(data: Any, argument: str) -> Any:
         return Samples(*_checked_pair((inputs, data[1]), argument))
     is_array = isinstance(data, Tensor | np.ndarray | str | bytes | dict)
     if is_array or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
-        raise TypeError(
-            f"{argument} must be {_ACCEPTED}; got {type(data).__name__}. Did the targets get lost?"
-        )
+        cure = "Pass the data." if data is None else "Did the targets get lost?"
+        raise TypeError(f"{argument} must be {_ACCEPTED}; got {type(data).__name__}. {cure}")
     return data
 
 

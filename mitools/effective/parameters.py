@@ -26,6 +26,7 @@ from mitools.mask_information import DATA, NOISE
 from mitools.models import check_finite, check_module, prunable
 from mitools.pruning import Mask
 from mitools.pruning.names import fit, places
+from mitools.pruning.paths import check_takes
 from mitools.results import EffectiveParameters, Estimate, LayerCount
 
 _TRACED = 1 << 24  # weights up to which paths are traced: above, tracing needs too much memory
@@ -117,10 +118,13 @@ def peff(
     check_finite(dict(model.named_parameters()))
     mask = Mask.of(mask, model)
     mask.check_fits(model)
+    samples = None if loader is None else samples_of(loader)
+    if samples is not None:
+        check_takes(model, (samples.inputs[:1],), argument="loader's inputs")
     evidence = Evidence(
         model=model,
         mask=mask,
-        samples=None if loader is None else samples_of(loader),
+        samples=samples,
         heldout=None if heldout is None else samples_of(heldout, argument="heldout"),
         loader=loader,
         seed=seed,

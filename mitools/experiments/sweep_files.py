@@ -14,7 +14,7 @@ import mitools.training
 from mitools._validation import FileFormatError
 from mitools.experiments.jobs import ImageSet, Job
 from mitools.experiments.sweep import grid
-from mitools.models import named
+from mitools.models.named import check_name
 from mitools.pruning import PRUNERS, Pruner
 from mitools.pruning.written import pruner_of, value_of
 from mitools.training import Training
@@ -122,7 +122,7 @@ def _read(name: str, key: str, value: Any, reader: Callable[[Any], Any]) -> Any:
 def _models(value: Any) -> list[str]:
     names = [_text(name, "a model") for name in _list(value)]
     for name in names:
-        named(name, (3, 32, 32))  # says what is wrong with it
+        check_name(name)
     return names
 
 

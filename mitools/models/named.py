@@ -35,7 +35,8 @@ def named(name: str, shape: tuple[int, ...], classes: int = 10, *, seed: int = 0
     Raises
     ------
     ValueError
-        If the name is none of these, or what follows the colon is not what belongs there.
+        If the name is none of these, what follows the colon is not what belongs there, or an MLP
+        does not begin with the numbers of an input or has fewer outputs than classes.
 
     Examples
     --------
@@ -43,7 +44,7 @@ def named(name: str, shape: tuple[int, ...], classes: int = 10, *, seed: int = 0
     Convolution(3, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
     """
     if name.startswith("mlp:"):
-        return mlp(_widths(name), seed=seed)
+        return mlp(_fitting(name, math.prod(shape), classes), seed=seed)
     if name == "lenet-300-100":
         return lenet_300_100(math.prod(shape), classes, seed=seed)
     found = _PATTERN.fullmatch(name)
@@ -61,9 +62,25 @@ def named(name: str, shape: tuple[int, ...], classes: int = 10, *, seed: int = 0
     return build(int(found["depth"]), channels, classes, width=factor, seed=seed)
 
 
+def check_name(name: str) -> None:
+    """Raise ValueError unless there is a network of this name for some shape."""
+    named(name, (_widths(name)[0],) if name.startswith("mlp:") else (3, 32, 32), 1)
+
+
 def reads_images(name: str) -> bool:
     """Return whether the network of this name wants images, not rows of numbers."""
     return not name.startswith("mlp:") and name != "lenet-300-100"
+
+
+def _fitting(name: str, inputs: int, classes: int) -> list[int]:
+    widths = _widths(name)
+    if widths[0] != inputs or widths[-1] < classes:
+        between = "".join(f"-{width}" for width in widths[1:-1])
+        raise ValueError(
+            f"model mlp must begin with the {inputs} numbers of an input and end with the "
+            f"{classes} classes of the data; got {name!r}. Write mlp:{inputs}{between}-{classes}."
+        )
+    return widths
 
 
 def _widths(name: str) -> list[int]:

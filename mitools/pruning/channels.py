@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mitools.data.batches import as_batches
 from mitools.pruning.mask import Mask
+from mitools.pruning.paths import check_takes
 from mitools.pruning.scoring import parameters_named
 from mitools.pruning.synflow import shape_of_input
 from mitools.training.evaluation import place_of, placed
@@ -209,11 +210,27 @@ def example_of(model: nn.Module, loader: Any) -> Tensor:
     Raises
     ------
     ValueError
-        If neither tells the shape.
+        If neither tells the shape, or the model tells one that it does not take.
     """
     device, dtype = place_of(model)
-    if loader is None or getattr(loader, "input_shape", None) is not None:
+    if loader is None:
+        return _told_by(model)
+    if getattr(loader, "input_shape", None) is not None:
         shape = shape_of_input(model, loader)
         return torch.ones((1, *shape), dtype=dtype, device=device)
     inputs, _ = next(iter(as_batches(loader)))
     return placed(inputs[:1], device, dtype)
+
+
+def _told_by(model: nn.Module) -> Tensor:
+    """Return ones of the shape that a model tells, if it takes them."""
+    device, dtype = place_of(model)
+    try:
+        example = torch.ones((1, *shape_of_input(model, None)), dtype=dtype, device=device)
+        check_takes(model, (example,))
+    except ValueError as error:
+        raise ValueError(
+            "loader must be given, because the model does not tell the shape of its inputs; got "
+            "None. Pass the data, or set model.input_shape, without the batch."
+        ) from error
+    return example

@@ -1,15 +1,19 @@
 """Which kept weights lie on a path from input to output, and so can matter at all."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import disable_saved_tensors_hooks
+from torch.utils.data import DataLoader, Dataset
 
+from mitools.data import as_batches
 from mitools.models import untouched
 from mitools.pruning.flow import Flow, check_known, tensors_in
 from mitools.pruning.names import Place, fit
+from mitools.training.evaluation import place_of, placed
 
 _RECOMPUTED = "activation checkpointing, which runs layers again, must be switched off"
 
@@ -30,9 +34,9 @@ def on_path(
         The mask.
     model : Module
         Only read: parameters, buffers, gradients, modes and random states stay as they are.
-    example_input : Tensor, tuple or dict
-        One batch, or positional or keyword arguments, of the right shapes; one sample is enough.
-        Values do not matter.
+    example_input : Tensor, tuple, dict, or data
+        One batch, or positional or keyword arguments, of the right shapes; one sample is enough,
+        and is what is taken of a DataLoader or data set. Values do not matter.
 
     Returns
     -------
@@ -46,6 +50,8 @@ def on_path(
     ValueError
         If the network cannot be traced: it fails on the example, or it uses a function whose
         paths are unknown, such as a recurrent layer, or its output does not depend on its input.
+    TypeError
+        If example_input cannot be what a network takes.
     """
     found = fit(tensors, model)
     args, kwargs = arguments_of(example_input)
@@ -70,40 +76,81 @@ def _run(
     """Return the sum of all that flows out."""
     try:
         source = torch.ones((), device=stand_ins[0][1].device, requires_grad=True)
-        args, kwargs = _ones(args, source), _ones(kwargs, source)
+        ones, named_ones = mapped((args, kwargs), lambda tensor: _ones(tensor, source))
         with Flow(stand_ins, source), disable_saved_tensors_hooks(_RECOMPUTED):
-            output = model(*args, **kwargs)
+            output = model(*ones, **named_ones)
         outputs = [t for t in outputs_of(output) if t.requires_grad]
         if not outputs:
             raise RuntimeError("no floating-point output depends on the input")
         check_known(outputs)
         return torch.stack([t.sum() for t in outputs]).sum()
     except Exception as error:
+        check_takes(model, args, kwargs)
         raise ValueError(
             "model must be traceable from input to output; tracing stopped with "
-            f"{type(error).__name__}: {str(error).strip() or 'no message'}. Has example_input the "
-            "shape of a batch? Recurrent layers, TorchScript and functions without a rule "
-            "cannot be traced."
+            f"{type(error).__name__}: {str(error).strip() or 'no message'}. Recurrent layers, "
+            "TorchScript and functions without a rule cannot be traced."
+        ) from error
+
+
+def check_takes(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None = None,
+    argument: str = "example_input",
+) -> None:
+    """Raise ValueError unless the network runs on these arguments; messages call them so."""
+    device, dtype = place_of(model)
+    given = args, dict(kwargs or {})
+    there, named = mapped(given, lambda tensor: placed(tensor, device, dtype))
+    try:
+        with torch.no_grad(), untouched(model):
+            model(*there, **named)
+    except Exception as error:
+        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors_in(given))
+        raise ValueError(
+            f"{argument} must be what the model takes; given shape {shapes} it stopped with "
+            f"{type(error).__name__}: {str(error).strip() or 'no message'}. Does the shape need a "
+            "change, or the model's first layer? The first axis is that of the batch."
         ) from error
 
 
 def arguments_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return positional and keyword arguments of an example: a tensor, a tuple or a dict."""
+    """Return positional and keyword arguments: of a tensor, a tuple, a dict, or the first of data.
+
+    Raises
+    ------
+    TypeError
+        If the example is an array, or nothing.
+    """
+    if isinstance(example, DataLoader | Dataset):
+        inputs, _ = next(iter(as_batches(example, argument="example_input")))
+        return (inputs[:1],), {}
+    if example is None or isinstance(example, np.ndarray):
+        raise TypeError(
+            "example_input must be a tensor, a tuple or dict of them, or a DataLoader or data set; "
+            f"got {type(example).__name__}. Pass one batch, such as torch.as_tensor(inputs[:1])."
+        )
     if isinstance(example, Mapping):
         return (), dict(example)
     return (tuple(example), {}) if isinstance(example, (tuple, list)) else ((example,), {})
 
 
-def _ones(value: Any, source: Tensor) -> Any:
-    """Return the value with every floating tensor in it replaced by ones that flow."""
+def _ones(tensor: Tensor, source: Tensor) -> Tensor:
+    """Return ones that flow from the source; integers, such as tokens, as they are."""
+    if tensor.is_floating_point():
+        return source.expand(tensor.shape).clone()
+    return tensor.to(source.device)
+
+
+def mapped(value: Any, change: Callable[[Tensor], Any]) -> Any:
+    """Return the value with every tensor in it changed, in nested tuples, lists and mappings."""
     if isinstance(value, Tensor):
-        if value.is_floating_point():
-            return source.expand(value.shape).clone()
-        return value.to(source.device)
-    if isinstance(value, dict):
-        return {key: _ones(item, source) for key, item in value.items()}
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: mapped(item, change) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return tuple(_ones(item, source) for item in value)
+        return tuple(mapped(item, change) for item in value)
     return value
 
 

@@ -11,7 +11,9 @@ from tqdm import tqdm
 
 from mitools._validation import checked_count
 from mitools.models import check_module, copied, fingerprint, prunable
+from mitools.pruning.channels import example_of
 from mitools.pruning.mask import Mask
+from mitools.pruning.paths import check_takes
 from mitools.pruning.scoring import parameters_named
 from mitools.pruning.selection import (
     Scope,
@@ -200,7 +202,8 @@ def prune(
     Raises
     ------
     ValueError
-        If density is not in [0, 1], the model has nothing to prune, or a score is not finite.
+        If density is not in [0, 1], the model has nothing to prune or does not fit the data, or a
+        score is not finite.
     TypeError
         If pruner is not a pruner, or cannot do what checkpoint asks for.
 
@@ -220,10 +223,20 @@ def prune(
     options = options_of(pruner, progress, checkpoint)
     # Pruners here leave the model as it was; somebody else's works on a copy.
     given = model if is_ours(pruner) else copied(model)
-    mask = made_by(pruner, pruner.mask(given, loader, density, names, **options), model)
-    return mask.with_provenance(
+    try:
+        found = pruner.mask(given, loader, density, names, **options)
+    except (RuntimeError, ValueError) as error:
+        if loader is not None or not isinstance(error, ValueError):
+            check_data(model, loader)  # if they do not fit, that is what went wrong
+        raise
+    return made_by(pruner, found, model).with_provenance(
         pruner=pruner, density=float(density), fingerprint=fingerprint(model)
     )
+
+
+def check_data(model: nn.Module, loader: Any) -> None:
+    """Raise ValueError unless the model takes the data, or without data what it tells itself."""
+    check_takes(model, (example_of(model, loader),), argument="loader's inputs")
 
 
 def options_of(pruner: Pruner, progress: bool, checkpoint: str | Path | None) -> dict[str, Any]:

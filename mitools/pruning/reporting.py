@@ -167,8 +167,9 @@ def report(model: nn.Module, mask: Any, example_input: Any) -> MaskReport:
         Only read; values of weights do not matter.
     mask : Mask, or anything `Mask.of` reads
         What is kept.
-    example_input : Tensor, tuple or dict
-        One batch of the right shape, or several arguments; values do not matter.
+    example_input : Tensor, tuple, dict, or data
+        One batch of the right shape, or several arguments; values do not matter. Of a DataLoader
+        or data set the first input is taken.
 
     Returns
     -------
@@ -180,7 +181,9 @@ def report(model: nn.Module, mask: Any, example_input: Any) -> MaskReport:
     MaskError
         If the mask does not fit the model.
     ValueError
-        If the model cannot be traced.
+        If the model does not run on example_input, or cannot be traced.
+    TypeError
+        If example_input cannot be what a model takes.
 
     Examples
     --------

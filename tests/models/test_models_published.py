@@ -198,6 +198,8 @@ class TestTransformer:
         (lambda: named("vgg16:x", (3, 32, 32)), "as in resnet20:0.5; got 'vgg16:x'"),
         (lambda: named("vit:0.5", (3, 32, 32)), "as in vit:64; got 'vit:0.5'"),
         (lambda: named("mlp:3-x", (3,)), "model mlp must be followed by widths"),
+        (lambda: named("mlp:3-5-10", (4,)), "with the 4 numbers of an input and end with the 10"),
+        (lambda: named("mlp:4-5-2", (4,), 3), "got 'mlp:4-5-2'. Write mlp:4-5-3."),
     ],
 )
 def test_bad_requests(call, message):

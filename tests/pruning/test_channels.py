@@ -433,7 +433,7 @@ def test_examples_come_from_the_loader():
     counted = nn.Module()  # its first parameter is an integer
     counted.steps, counted.net = nn.Parameter(torch.tensor(3), requires_grad=False), model
     assert torch.equal(example_of(counted, data), data.inputs[:1].double())
-    with pytest.raises(ValueError, match="input_shape must be given"):
+    with pytest.raises(ValueError, match="loader must be given"):
         example_of(Block(2, 2), None)
 
 

@@ -159,8 +159,9 @@ def test_bad_input():
     model = plain((4, 5, 3))
     with pytest.raises(MaskError, match="mask must fit the model"):
         report(model, {"1.weight": torch.zeros(5, 5)}, torch.zeros(1, 4))
-    with pytest.raises(ValueError, match="model must be traceable"):
+    with pytest.raises(ValueError, match=r"example_input must be .* given shape \(1, 3\)"):
         report(model, only(model), torch.zeros(1, 3))
+    assert report(model, only(model), samples((4,))) == report(model, only(model), torch.ones(1, 4))
     untraced = nn.GRU(3, 2)
     with pytest.raises(ValueError, match="model must"):
         report(untraced, {"weight_hh_l0": torch.ones(6, 2)}, torch.zeros(1, 1, 3))

@@ -85,7 +85,7 @@ SETTINGS = {
     "vgg-11": Setting(
         lambda seed: vgg(11, width=0.25, seed=seed),
         lambda root, train: cifar10(root, train),
-        (0.25, 0.05),
+        (0.5, 0.25, 0.1, 0.05, 0.02),
         epochs=8,
         retraining=2,
         images=5_000,

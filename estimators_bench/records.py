@@ -7,7 +7,6 @@ and memory of the same units; and ``run.json``, the versions and the plan of the
 import json
 import math
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from estimators_bench.contenders.kinds import Answer
 from estimators_bench.plan import Key, Unit
 from estimators_bench.tasks.kinds import MaskTask, SampleTask
-from mitools._validation import FileFormatError
+from mitools._files import replacing
+from mitools._validation import ADDRESS, FileFormatError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -25,7 +25,6 @@ Row: TypeAlias = dict[str, Any]
 
 RECORDS, COSTS, ABOUT = "records.jsonl", "costs.jsonl", "run.json"
 _SENSES = ("point", "lower", "upper", "proxy")
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def planned(unit: Unit, versions: Mapping[str, str]) -> Row:
@@ -116,7 +115,7 @@ def record(expected: Row, status: str, answer: Row | None, message: str) -> Row:
 
 def without_addresses(text: str) -> str:
     """Return the text without the places of objects in memory, which no two runs share."""
-    return _ADDRESS.sub("", text)
+    return ADDRESS.sub("", text)
 
 
 class Journal:
@@ -267,12 +266,8 @@ def importlib_missing(module: str) -> bool:
 
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _key(row: Row) -> Key:

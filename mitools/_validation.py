@@ -2,6 +2,7 @@
 
 import numbers
 import operator
+import re
 from collections.abc import Collection
 from math import isfinite
 from typing import Any
@@ -13,6 +14,9 @@ from mitools._typing import FloatArray
 
 _EXACT_INTEGERS = 2**53
 _SMALLEST = 1e-300  # of which the reciprocal is still a number
+
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""A place in memory: a repr that holds one says another thing in every process."""
 
 
 class FileFormatError(ValueError):

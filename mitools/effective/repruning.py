@@ -1,7 +1,6 @@
 """The pruner run again on other data, from the same weights and seeds; and kept, to go on from."""
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader, RandomSampler
 from tqdm import tqdm
 
 from mitools._typing import BoolArray
+from mitools._validation import ADDRESS
 from mitools.data import Samples
 from mitools.models import copied, digest, fingerprint
 from mitools.pruning import Mask, Pruner
@@ -156,14 +156,11 @@ def check_checkpoint(directory: str | os.PathLike[str], pruner: Pruner | None) -
             f"checkpoint must be a directory, which is made if need be; {Path(directory).name!r} "
             "is a file. Pass another path."
         )
-    if _IN_MEMORY.search(repr(pruner)):
+    if ADDRESS.search(repr(pruner)):
         raise TypeError(
             "pruner must have a repr that states its settings where checkpoint is given, for runs "
             f"are known by it; got {pruner!r}. Make it a frozen dataclass, or leave checkpoint out."
         )
-
-
-_IN_MEMORY = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def _trains_together(pruner: Any) -> TypeGuard[Any]:

@@ -3,19 +3,18 @@
 import dataclasses
 import hashlib
 import math
-import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import torch
 from torch import nn
 
 from mitools import data as sets
-from mitools._validation import checked_choice, checked_count
+from mitools._validation import ADDRESS, checked_choice, checked_count
 from mitools.data import Samples, SymmetricFlips
 from mitools.data.seeds import derived_seed
 from mitools.effective import peff
@@ -24,13 +23,12 @@ from mitools.models import copied, fingerprint, named, prunable, reads_images
 from mitools.pruning import PRUNERS, Mask, Pruner, Ticket, prune
 from mitools.pruning.pruners import check_pruner, keeps_checkpoints
 from mitools.pruning.selection import check_density
-from mitools.training import Evaluation, Training, TrainState, evaluate, train
+from mitools.training import Training, TrainState, evaluate, train
 from mitools.training.loop import on_threads
 from mitools.training.state import put_
 
 IMAGE_SETS = ("digits", "mnist", "fashion-mnist", "cifar10")
 _TRACED = 1 << 24  # weights up to which paths are traced: above, tracing needs too much memory
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 RESULTS = (
     *("size", "kept", "density_reached", "on_path"),
@@ -164,10 +162,10 @@ class Job:
         _put(self, "density", float(self.density))
         if not self.label:
             _put(self, "label", _name_of(self.pruner))
-        if _ADDRESS.search(repr(self)):
+        if ADDRESS.search(repr(self)):
             raise TypeError(
                 "job must hold values whose repr says what they are, since it is known by it; got "
-                f"{_ADDRESS.search(repr(self))}. Use frozen dataclasses, without functions in them."
+                f"{self!r}. Use frozen dataclasses, without functions in them."
             )
 
     def _check_values(self) -> None:
@@ -207,10 +205,10 @@ class Job:
     def columns(self) -> dict[str, Any]:
         """Return what the job asks for, as plain values for a table."""
         data, model = self.data, self.model
-        plain_set = isinstance(data, ImageSet) and data == ImageSet(data.name)
+        whole = isinstance(data, ImageSet) and data == ImageSet(data.name) and data.name
         return {
             "model": model if isinstance(model, str) else repr(model),
-            "data": data.name if plain_set and isinstance(data, ImageSet) else repr(data),
+            "data": whole or repr(data),
             "pruner": self.label,
             "density": self.density,
             "seed": self.seed,
@@ -328,7 +326,7 @@ def _accuracies(
         checkpoint.mkdir(parents=True, exist_ok=True)
     path = None if checkpoint is None else checkpoint / "after.safetensors"
     train(network, fit, training, mask=mask, start=start, checkpoint=path)
-    after: Evaluation = evaluate(network, held_out)
+    after = evaluate(network, held_out)
     return {
         "accuracy_before": before.accuracy,
         "accuracy": after.accuracy,
@@ -340,10 +338,8 @@ def _accuracies(
 def _counts(mask: Mask, model: nn.Module, fit: Samples) -> dict[str, Any]:
     on_path = None
     if mask.size <= _TRACED:
-        try:
+        with suppress(ValueError):  # the network does what nobody can trace
             on_path = mask.on_path(model, fit.inputs[:1]).nonzeros
-        except ValueError:  # the network does what nobody can trace
-            on_path = None
     return {
         "size": mask.size,
         "kept": mask.nonzeros,
@@ -367,7 +363,7 @@ def _bounds(
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, torch.Tensor) or hasattr(value, "item"):
+    if hasattr(value, "item"):  # of numpy, or torch
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

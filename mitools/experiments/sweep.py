@@ -19,6 +19,7 @@ import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from tqdm import tqdm
 
+from mitools._files import replacing
 from mitools.experiments.jobs import RESULTS, Architecture, DataSource, Job, run
 from mitools.pruning import Pruner
 from mitools.training import Training
@@ -274,11 +275,9 @@ def _keep(place: Path | None, job: Job, row: Row) -> None:
     """Write the row of a finished job, whole or not at all."""
     if place is None:
         return
-    path = _file(place, job)
-    partial = path.with_name(f".{path.name}.partial")
     text = json.dumps({"job": repr(job), **row}, indent=1, allow_nan=False)
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(_file(place, job)) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
     _forget(place, job)
 
 

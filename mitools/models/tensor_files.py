@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mitools._files import replacing
 from mitools._validation import FileFormatError
 from mitools.models.identity import digest
 
@@ -47,12 +48,8 @@ def save_tensors(
         seen.add(plain[name].untyped_storage().data_ptr())
     text = json.dumps(dict(metadata), sort_keys=True)
     entry = {"kind": kind, "metadata": text, "sha256": _checksum(plain, kind, text)}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         save_file(plain, partial, metadata={_ENTRY: json.dumps(entry)})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_tensors(

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from mitools._files import replacing
 from mitools._validation import FileFormatError
 from mitools.models import fingerprint
 from mitools.pruning.mask import Mask
@@ -96,9 +97,8 @@ class Levels:
         assert self._directory is not None
         path = self._directory / "run.json"
         if not path.exists():
-            draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
-            draft.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
-            draft.replace(path)
+            with replacing(path) as partial:
+                partial.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
             return
         try:
             found = dict(json.loads(path.read_text(encoding="utf-8")))

@@ -57,6 +57,8 @@ def answered(
     series: bool = False,
 ) -> Estimate:
     """Ask the method, and label what it says."""
+    asked(question, method)
+    chooser, method = method, chosen(method, arguments)
     plain = asked(question, method)
     knowing = getattr(method, f"{question}_with_error", None)
     told = None if knowing is None else knowing(*arguments)
@@ -65,6 +67,8 @@ def answered(
     if series:  # rows of an embedding follow each other by design
         notes = tuple(note for note in notes if not note.startswith("successive rows"))
     warn(notes, stacklevel=4)
+    if method is not chooser:
+        notes = (*notes, f"{type(chooser).__name__} chose this method for what the variables are")
     sense: Sense = getattr(method, "sense", "point")
     if question == "conditional_mutual_information":
         sense = getattr(method, "conditional_sense", sense)
@@ -83,6 +87,12 @@ def asked(question: str, method: Any) -> Callable[..., Any]:
             "Is it a class that lacks its parentheses? docs/choose.md lists who answers what."
         )
     return getattr(method, question)
+
+
+def chosen(method: Any, arguments: tuple[Any, ...]) -> Any:
+    """Return the method that a method chooses for these arguments; itself if it does not choose."""
+    choose = getattr(method, "chosen", None)
+    return method if choose is None else choose(*arguments)
 
 
 def warn(notes: tuple[str, ...], stacklevel: int = 3) -> None:

@@ -26,7 +26,8 @@ class ByKind:
     are asked about with `continuous`, two discrete ones with `discrete`, a continuous and a
     discrete one with `labels`, and all others with `mixed`.
 
-    A condition must be of the kind of both variables; else `mixed_condition` is asked.
+    A condition must be of the kind of both variables; else `mixed_condition` is asked. Answers of
+    `mitools.mutual_information` name the method that was asked, and carry its standard error.
 
     x and y may hold strings or categories, which must be discrete in this sense: rarer ones could
     not be told from numbers. Where `mixed` or `mixed_condition` measures distances, labels count as

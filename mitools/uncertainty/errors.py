@@ -11,6 +11,7 @@ import numpy as np
 from mitools._typing import FloatArray, IntArray
 from mitools._validation import UnreliableEstimate, as_samples, checked_count, checked_share
 from mitools.measures import multi_information, transfer_entropy
+from mitools.measures._answers import chosen
 from mitools.measures.amounts import listed
 from mitools.results import Estimate
 
@@ -174,6 +175,8 @@ def with_error(
         )
     rows = _checked_rows(data)
     n = len(_flattened(rows)[0])
+    if question is not transfer_entropy:  # a part may look like another kind of variable
+        method = chosen(method, tuple(rows))
 
     def estimate(index: IntArray) -> float:
         with warnings.catch_warnings():  # the whole sample has said it once

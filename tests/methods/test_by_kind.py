@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mitools.measures import mutual_information, pairwise
+from mitools.measures import conditional_mutual_information, mutual_information, pairwise
 from mitools.methods import ByKind, CalibratedKSG, GaoMixed, Grassberger, MesnerShalizi, Ross
 from mitools.methods.by_kind import kind
+from mitools.uncertainty import Subsets, with_error
 
 RNG = np.random.default_rng(0)
 REAL = RNG.standard_normal((500, 2))
@@ -74,3 +75,25 @@ def test_labels_that_look_like_numbers_are_refused():
         mutual_information(LABEL, mixed, ByKind())
     with pytest.raises(ValueError, match="features must hold each label"):
         pairwise(pd.DataFrame({"name": names, "score": REAL[:, 0]}), method=ByKind())
+
+
+def test_answers_name_the_method_asked_and_keep_its_error():
+    noisy = REAL + RNG.standard_normal((500, 2))
+    for x, y in ((REAL, noisy), (LABEL, LABEL), (REAL, LABEL), (SPIKED, REAL)):
+        told, choice = mutual_information(x, y, ByKind()), ByKind().chosen(x, y)
+        plain = mutual_information(x, y, choice)
+        assert (told.method, told.value, told.sense) == (repr(choice), plain.value, plain.sense)
+        assert (told.std_error, told.interval) == (plain.std_error, plain.interval)
+        assert set(told.notes) - set(plain.notes) == {
+            "ByKind chose this method for what the variables are"
+        }
+    assert mutual_information(REAL, noisy, ByKind()).std_error > 0.0
+    given = conditional_mutual_information(REAL, noisy, LABEL, ByKind())
+    assert given.method == repr(MesnerShalizi())
+
+
+def test_parts_are_asked_by_the_method_of_the_whole():
+    few = RNG.integers(0, 8, 80)  # ten of each; a half shows five, a tenth one
+    found = with_error(mutual_information, few, few, method=ByKind(), error=Subsets())
+    same = with_error(mutual_information, few, few, method=Grassberger(), error=Subsets())
+    assert found.method == same.method and found.std_error == same.std_error

@@ -22,7 +22,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     with seeded(0, devices):
         try:
             for module, _, _ in states:
-                module.training = False
+                module.training = False  # not eval(), which a model may have overridden
             yield
         finally:
             for module, attributes, own in states:

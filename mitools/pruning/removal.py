@@ -1,7 +1,7 @@
 """Taking channels out of the layers of a network, by Torch-Pruning's functions."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 
 from torch import Tensor, nn
@@ -56,26 +56,25 @@ def remove_channels_(
 
 
 def _shrink_layer_(module: nn.Module, role: Role, positions: list[int]) -> None:
-    tp = torch_pruning()
     flags = {name: p.requires_grad for name, p in module.named_parameters(recurse=False)}
-    if isinstance(module, nn.modules.conv._ConvNd):
-        out = (
-            tp.prune_depthwise_conv_out_channels
-            if depthwise(module)
-            else (tp.prune_conv_out_channels)
-        )
-        (out if role == "produces" else tp.prune_conv_in_channels)(module, positions)
-    elif isinstance(module, nn.Linear):
-        produces = role == "produces"
-        (tp.prune_linear_out_channels if produces else tp.prune_linear_in_channels)(
-            module, positions
-        )
-    elif isinstance(module, nn.PReLU):
-        tp.prune_prelu_out_channels(module, positions)
-    else:
-        tp.prune_batchnorm_out_channels(module, positions)
+    _cut_of(module, role)(module, positions)
     for name, parameter in module.named_parameters(recurse=False):
         parameter.requires_grad_(flags[name])
+
+
+def _cut_of(module: nn.Module, role: Role) -> Callable[[nn.Module, list[int]], nn.Module]:
+    """Return the function that takes positions out of what such a layer gives or reads."""
+    tp = torch_pruning()
+    reads = role == "consumes"
+    if isinstance(module, nn.modules.conv._ConvNd):
+        if depthwise(module):
+            return tp.prune_depthwise_conv_out_channels
+        return tp.prune_conv_in_channels if reads else tp.prune_conv_out_channels
+    if isinstance(module, nn.Linear):
+        return tp.prune_linear_in_channels if reads else tp.prune_linear_out_channels
+    if isinstance(module, nn.PReLU):
+        return tp.prune_prelu_out_channels
+    return tp.prune_batchnorm_out_channels
 
 
 def depthwise(module: nn.modules.conv._ConvNd) -> bool:

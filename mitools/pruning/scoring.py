@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mitools.models import seeded, tensors_of
+from mitools.models import tensors_of, untouched
 
 
 @contextmanager
@@ -30,28 +30,9 @@ def reproducibly() -> Iterator[None]:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and seeded randomness inside; everything as before outside.
-
-    The flags are set directly, module by module, so that no overridden ``train`` method runs. What
-    hooks store in the modules, such as the effective weights of ``torch.nn.utils.prune``, is put
-    back too. The model runs through `torch.func.functional_call`, which keeps its buffers.
-    """
-    before = [(module, dict(vars(module))) for module in model.modules()]
-    devices = {parameter.device for parameter in model.parameters()}
-    with (
-        reproducibly(),
-        seeded(0, devices),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-    ):
-        try:
-            for module, _ in before:
-                module.training = False
-            yield
-        finally:
-            for module, attributes in before:
-                vars(module).clear()
-                vars(module).update(attributes)
+    """Ask for slopes inside, `reproducibly`; the model is `untouched`, whatever mode we are in."""
+    with reproducibly(), torch.inference_mode(False), torch.enable_grad(), untouched(model):
+        yield
 
 
 def state_of_model(model: nn.Module) -> dict[str, Tensor]:

@@ -81,15 +81,15 @@ def test_bad_numbers():
         with pytest.raises(ValueError, match=next(iter(bad))):
             permutation_test(x, y, **bad)
     with pytest.raises(ValueError, match="confidence"):
-        with_error(mutual_information, x, y, method=KSG(), confidence=95)
+        with_error(mutual_information, x, y, KSG(), confidence=95)
     with pytest.raises(ValueError, match="200 samples for 500 parts"):
-        with_error(mutual_information, x, y, method=KSG(), error=Jackknife(500))
+        with_error(mutual_information, x, y, KSG(), error=Jackknife(500))
     with pytest.raises(ValueError, match="groups must be at least 2"):
         Jackknife(1)
     with pytest.raises(ValueError, match="largest"):
         Subsets(1)
     with pytest.raises(ValueError, match=r"Use Jackknife\(ordered=True\)"):
-        with_error(transfer_entropy, x, y, method=KSG())
+        with_error(transfer_entropy, x, y, KSG())
 
 
 class Mean:
@@ -101,7 +101,7 @@ class Mean:
 
 def test_jackknife_of_a_mean_is_the_textbook_error():
     x = np.random.default_rng(0).standard_normal(50)
-    found = with_error(entropy, x, method=Mean(), error=Jackknife(groups=50))
+    found = with_error(entropy, x, Mean(), error=Jackknife(groups=50))
     assert found.std_error == pytest.approx(x.std(ddof=1) / math.sqrt(50), rel=1e-10)
 
 
@@ -109,7 +109,7 @@ def test_subsets_of_a_mean_average_to_the_textbook_error():
     squares = []
     for seed in range(40):
         x = np.random.default_rng(seed).standard_normal(400)
-        squares.append(with_error(entropy, x, method=Mean(), error=Subsets()).std_error ** 2)
+        squares.append(with_error(entropy, x, Mean(), error=Subsets()).std_error ** 2)
     noise = np.std(squares, ddof=1) / math.sqrt(40)
     assert abs(np.mean(squares) - 1 / 400) < 4 * noise
 
@@ -128,21 +128,19 @@ def test_coverage(method, error, least):
     """At least the coverage stated in docs/pitfalls.md, up to three standard deviations."""
     runs, truth, hits = 60, -math.log(0.8), 0
     for seed in range(runs):
-        low, high = with_error(
-            mutual_information, *pair(seed, n=300), method=method, error=error
-        ).interval
+        low, high = with_error(mutual_information, *pair(seed, n=300), method, error=error).interval
         hits += low <= truth <= high
     assert hits / runs > least - 3 * math.sqrt(least * (1 - least) / runs)
 
 
 def test_intervals_follow_the_sense():
     x, y = pair(0)
-    point = with_error(mutual_information, x, y, method=Gaussian())
+    point = with_error(mutual_information, x, y, Gaussian())
     assert point.interval[0] < point.value < point.interval[1]
     assert point.notes[-1] == "standard error by Jackknife(groups=20, seed=0, ordered=False)"
-    bound = with_error(mutual_information, x, y > 0, method=Predictive(LogisticRegression()))
+    bound = with_error(mutual_information, x, y > 0, Predictive(LogisticRegression()))
     assert bound.interval[1] == math.inf and bound.limit < bound.value
-    proxy = with_error(mutual_information, x, y, method=ExplainedVariance(LinearRegression()))
+    proxy = with_error(mutual_information, x, y, ExplainedVariance(LinearRegression()))
     assert proxy.interval is None and proxy.std_error > 0
 
 
@@ -150,7 +148,7 @@ def test_resampling_takes_the_place_of_what_a_method_states():
     x, y = pair(0)
     method = Predictive(LogisticRegression())
     stated = mutual_information(x, y > 0, method)
-    found = with_error(mutual_information, x, y > 0, method=method, error=Jackknife(5))
+    found = with_error(mutual_information, x, y > 0, method, error=Jackknife(5))
     assert found.value == stated.value and found.std_error != stated.std_error
     errors = [note for note in found.notes if note.startswith("standard error")]
     assert errors == ["standard error by Jackknife(groups=5, seed=0, ordered=False)"]
@@ -161,33 +159,31 @@ def test_labels_are_resampled_and_shuffled_as_labels():
     words = np.where(x > 0.3, "high", "low")
     codes = (words == "low").astype(int)
     for error in (Jackknife(10), Subsets(4)):
-        assert with_error(mutual_information, x, words, method=Ross(), error=error) == with_error(
-            mutual_information, x, codes, method=Ross(), error=error
+        assert with_error(mutual_information, x, words, Ross(), error=error) == with_error(
+            mutual_information, x, codes, Ross(), error=error
         )
-    named = with_error(entropy, words, method=PlugIn())
-    assert named.std_error == with_error(entropy, codes, method=PlugIn()).std_error
+    named = with_error(entropy, words, PlugIn())
+    assert named.std_error == with_error(entropy, codes, PlugIn()).std_error
     assert permutation_test(words, words, PlugIn(), permutations=19).p_value == 1 / 20
 
 
 def test_other_questions_and_series():
     x, y = pair(0)
-    assert with_error(multi_information, [x, y, x * y], method=Gaussian()).std_error > 0
-    assert with_error(entropy, x > 0, method=PlugIn()).std_error > 0
-    series = with_error(
-        transfer_entropy, x, y, method=Gaussian(), error=Subsets(ordered=True), history=2
-    )
+    assert with_error(multi_information, [x, y, x * y], Gaussian()).std_error > 0
+    assert with_error(entropy, x > 0, PlugIn()).std_error > 0
+    series = with_error(transfer_entropy, x, y, Gaussian(), error=Subsets(ordered=True), history=2)
     assert series.std_error > 0
-    again = with_error(mutual_information, x, y, method=KSG())
-    assert again == with_error(mutual_information, x, y, method=KSG())
+    again = with_error(mutual_information, x, y, KSG())
+    assert again == with_error(mutual_information, x, y, KSG())
 
 
 @pytest.mark.parametrize("error", [Jackknife(), Subsets(3)], ids=repr)
 def test_variables_as_a_table_are_its_columns(error):
     table = pd.DataFrame(np.random.default_rng(0).standard_normal((90, 3)), columns=list("abc"))
     columns = [table[name] for name in "abc"]
-    expected = with_error(multi_information, columns, method=Gaussian(), error=error)
+    expected = with_error(multi_information, columns, Gaussian(), error=error)
     for given in (table, tuple(columns), table.to_numpy().T, [list(c) for c in columns]):
-        assert with_error(multi_information, given, method=Gaussian(), error=error) == expected
+        assert with_error(multi_information, given, Gaussian(), error=error) == expected
 
 
 def test_classes_in_the_place_of_objects_are_named():
@@ -196,8 +192,22 @@ def test_classes_in_the_place_of_objects_are_named():
         with pytest.raises(TypeError, match="shuffles must be an object"):
             permutation_test(x, y, shuffles=wrong)
     with pytest.raises(TypeError, match="error must be an object"):
-        with_error(mutual_information, x, y, method=KSG(), error=Jackknife)
+        with_error(mutual_information, x, y, KSG(), error=Jackknife)
     with pytest.raises(TypeError, match="question must be one"):
-        with_error(pairwise, x, y, method=KSG())
+        with_error(pairwise, x, y, KSG())
     with pytest.raises(TypeError, match="variables must be a DataFrame or a list"):
         multi_information(None)
+
+
+def test_a_question_is_asked_as_without_an_error():
+    x, y = pair(0)
+    expected = with_error(mutual_information, x, y, method=Gaussian())
+    assert with_error(mutual_information, x, y, Gaussian()) == expected
+    assert with_error(mutual_information, x=x, y=y, method=Gaussian()) == expected
+    assert with_error(mutual_information, x, y).method == mutual_information(x, y).method
+    series = with_error(transfer_entropy, x, y, Gaussian(), history=2, error=Jackknife(5, 0, True))
+    assert series.value == transfer_entropy(x, y, Gaussian(), history=2).value
+    with pytest.raises(TypeError, match=r"mutual_information\(x, y, method\); missing .* 'y'"):
+        with_error(mutual_information, x)
+    with pytest.raises(TypeError, match="question must be one"):
+        with_error(permutation_test.__class__, x)

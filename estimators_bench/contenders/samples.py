@@ -234,7 +234,7 @@ def ask(task: SampleTask, data: Sequence[FloatArray], method: Any, error: Any = 
         if error is not None:
             if task.question == "transfer_entropy":
                 error = replace(error, ordered=True)
-            found = with_error(question, *data, method=method, error=error, **task.options)
+            found = with_error(question, *data, method, error=error, **task.options)
         else:
             found = question(*data, method, **task.options)
     said = (*found.notes, *(str(warning.message) for warning in heard))

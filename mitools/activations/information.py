@@ -242,7 +242,7 @@ def _estimate(
         warnings.simplefilter("ignore", UnreliableEstimate)
         if error is None:
             return mutual_information(x, y, method)
-        return with_error(mutual_information, x, y, method=method, error=error)
+        return with_error(mutual_information, x, y, method, error=error)
 
 
 def _nothing(method: Any, note: str) -> Estimate:

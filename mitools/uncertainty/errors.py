@@ -1,5 +1,6 @@
 """Standard errors and intervals by estimating again from parts of the samples."""
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -104,13 +105,15 @@ class Subsets:
 
 def with_error(
     question: Callable[..., Estimate],
-    *data: Any,
-    method: Any,
+    *arguments: Any,
     error: Resampling = Jackknife(),
     confidence: float = 0.95,
     **options: Any,
 ) -> Estimate:
     """Ask a question of `mitools.measures`, and say how surely it is answered.
+
+    ``with_error(mutual_information, x, y, KSG())`` is ``mutual_information(x, y, KSG())`` with an
+    error.
 
     The interval is Student's, around the estimate; around a bound it is one-sided. It covers the
     spread over samples but not the method's bias: docs/pitfalls.md has its measured coverage.
@@ -120,16 +123,12 @@ def with_error(
     question : callable
         `mutual_information`, `entropy`, `conditional_mutual_information`, `multi_information` or
         `transfer_entropy`.
-    *data : array-like
-        What the question takes before its method.
-    method : object
-        How to estimate.
+    *arguments, **options : object
+        What the question takes: its data, then its method.
     error : Resampling
         `Jackknife` or `Subsets`.
     confidence : float
         Nominal coverage of the interval.
-    **options : object
-        More keyword arguments for the question.
 
     Returns
     -------
@@ -141,6 +140,8 @@ def with_error(
     ------
     ValueError
         If data do not suit the question, or groups get too small for the method.
+    TypeError
+        If question does not answer by an `Estimate`, or does not take these arguments.
 
     Examples
     --------
@@ -151,7 +152,7 @@ def with_error(
     >>> rng = np.random.default_rng(0)
     >>> x = rng.standard_normal(2_000)
     >>> y = 0.8 * x + 0.6 * rng.standard_normal(2_000)  # truth: 0.5108
-    >>> print(with_error(mutual_information, x, y, method=KSG(k=5)))
+    >>> print(with_error(mutual_information, x, y, KSG(k=5)))
     I(X; Y) = 0.4951 ± 0.04 nats [KSG(k=5, variant=1, scale='std')]
     """
     checked_share("confidence", confidence)
@@ -165,26 +166,51 @@ def with_error(
             "error must keep successive rows together for transfer_entropy; got "
             f"{error!r}. Use {type(error).__name__}(ordered=True)."
         )
-    if question is multi_information and len(data) == 1:
-        data = (listed(data[0]),)
-    whole = question(*data, method, **options)
+    data, options = _data_and_options(question, arguments, options)
+    whole = question(*data, **options)
     if not isinstance(whole, Estimate):
-        raise TypeError(
-            "question must be one that is answered by an Estimate, such as mutual_information; got "
-            f"{question!r}, which answers with a {type(whole).__name__}."
-        )
+        raise _not_a_question(question)
     rows = _checked_rows(data)
     n = len(_flattened(rows)[0])
     if question is not transfer_entropy:  # a part may look like another kind of variable
-        method = chosen(method, tuple(rows))
+        options["method"] = chosen(options["method"], tuple(rows))
 
     def estimate(index: IntArray) -> float:
         with warnings.catch_warnings():  # the whole sample has said it once
             warnings.simplefilter("ignore", UnreliableEstimate)
-            return question(*_taken(rows, index), method, **options).value
+            return question(*_taken(rows, index), **options).value
 
     std_error, freedom = error.std_error(estimate, n)
     return whole.with_error(std_error, freedom, f"by {error!r}", confidence)
+
+
+def _data_and_options(
+    question: Callable[..., Estimate], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return what comes before the question's method, and by name all the rest, defaults too."""
+    signature = inspect.signature(question)
+    if "method" not in signature.parameters:
+        raise _not_a_question(question)
+    try:
+        bound = signature.bind(*arguments, **options)
+    except TypeError as error:
+        raise TypeError(
+            f"arguments must be those of {question.__name__}({', '.join(signature.parameters)}); "
+            f"{error}. Write them after the question, as with_error(entropy, x, PlugIn())."
+        ) from None
+    bound.apply_defaults()
+    names = list(signature.parameters)
+    data = [bound.arguments.pop(name) for name in names[: names.index("method")]]
+    if question is multi_information:
+        data = [listed(*data)]
+    return data, dict(bound.arguments)
+
+
+def _not_a_question(question: Any) -> TypeError:
+    return TypeError(
+        "question must be one that is answered by an Estimate, such as mutual_information; got "
+        f"{question!r}."
+    )
 
 
 def _parts(n: int, count: int, error: Jackknife | Subsets) -> list[IntArray]:

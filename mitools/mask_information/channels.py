@@ -13,13 +13,14 @@ import numpy as np
 from mitools._typing import BoolArray, FloatArray, IntArray
 from mitools.mask_information.codes import (
     CodeLengths,
+    Shape,
     checked_masks,
     half_and_half,
     independent_code,
+    sizes_of,
 )
-from mitools.mask_information.featured import Shape
 from mitools.mask_information.mixture import mixed_code, mixed_in_order
-from mitools.mask_information.shared import SPARE, count_length, lengths_in_order, shared_code
+from mitools.mask_information.shared import count_length, lengths_in_order, shared_code, with_spare
 
 _DOUBT = 0.05  # masks' worth of "columns may follow, or not": small, since it never changes
 
@@ -87,7 +88,7 @@ def channel_in_order(
         Whether the other half is that of `mixed_code`; else that of `shared_code` alone, which is
         quicker.
     """
-    sizes = [rows * columns for rows, columns in shapes]
+    sizes = sizes_of(shapes)
     if featured:
         others = mixed_in_order(masks, shapes, weights, kept=kept)
     else:
@@ -106,7 +107,7 @@ def _bounded_halves(
     counts = [
         count_length(int(np.count_nonzero(row)), len(row), fixed=kept is not None) for row in masks
     ]
-    return -np.logaddexp(math.log1p(-SPARE) - mixed, math.log(SPARE) - np.array(counts))
+    return with_spare(mixed, np.array(counts))
 
 
 def _channels(masks: BoolArray, shapes: Sequence[Shape]) -> tuple[BoolArray, IntArray]:
@@ -118,7 +119,7 @@ def _channels(masks: BoolArray, shapes: Sequence[Shape]) -> tuple[BoolArray, Int
     follows : (K, layers, 2)
         Whether each layer is what its rows say if columns follow the rows before, and if not.
     """
-    masks, _ = checked_masks(masks, [rows * columns for rows, columns in shapes])
+    masks, _ = checked_masks(masks, sizes_of(shapes))
     bits: list[BoolArray] = []
     follows = np.zeros((len(masks), len(shapes), 2), np.int64)
     start, before = 0, np.ones((len(masks), 0), np.bool_)

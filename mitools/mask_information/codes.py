@@ -1,7 +1,7 @@
 """From above: counting masks, and codes for them."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,9 @@ from scipy.stats import t as student_t
 from mitools._typing import BoolArray, FloatArray, IntArray
 from mitools.mask_information.quantities import DATA
 from mitools.results import Estimate
+
+Shape = tuple[int, int]
+"""Rows and columns of a layer."""
 
 _BLOCK = 1 << 20  # weights per pass: bounds the memory of counting over many large masks
 
@@ -76,6 +79,14 @@ class CodeLengths:
     lengths: tuple[float, ...]
     entropy: float
     distinct: int
+
+    @classmethod
+    def of(
+        cls, masks: BoolArray, lengths: Iterable[float], entropy: float = math.nan
+    ) -> "CodeLengths":
+        """Return what was charged for these masks, with the number of different ones."""
+        distinct = len({np.packbits(row).tobytes() for row in masks})
+        return cls(tuple(float(length) for length in lengths), entropy, distinct)
 
     def upper(
         self,
@@ -173,8 +184,12 @@ def independent_code(masks: BoolArray, sizes: Sequence[int] | None = None) -> Co
             lengths += layer_lengths
             entropy += layer_entropy
         start += size
-    distinct = len({row.tobytes() for row in _packed(masks)})
-    return CodeLengths(tuple(float(length) for length in lengths), entropy, distinct)
+    return CodeLengths.of(masks, lengths, entropy)
+
+
+def sizes_of(shapes: Sequence[Shape]) -> list[int]:
+    """Return the number of weights in each layer."""
+    return [rows * columns for rows, columns in shapes]
 
 
 def checked_masks(
@@ -269,8 +284,3 @@ def _mean_entropy(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
 def _column_blocks(masks: BoolArray) -> Iterator[BoolArray]:
     for start in range(0, masks.shape[1], _BLOCK):
         yield masks[:, start : start + _BLOCK]
-
-
-def _packed(masks: BoolArray) -> Iterator[np.ndarray]:
-    for row in masks:
-        yield np.packbits(row)

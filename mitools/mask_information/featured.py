@@ -13,10 +13,8 @@ import numpy as np
 from scipy.special import betaln, expit, log_expit
 
 from mitools._typing import BoolArray, FloatArray, IntArray
-from mitools.mask_information.codes import CodeLengths, checked_masks
-from mitools.mask_information.shared import SPARE, count_length
-
-Shape = tuple[int, int]
+from mitools.mask_information.codes import CodeLengths, Shape, checked_masks, sizes_of
+from mitools.mask_information.shared import count_length, with_spare
 
 _PULLS = np.geomspace(0.05, 500.0, 21)  # masks' worth of what weights of that size do
 _BINS, _IN_A_BIN = 64, 30  # bins of |w0| in a layer at most, and weights in each at least
@@ -56,13 +54,12 @@ def featured_code(
     ValueError
         As `independent_code`, and if weights are not p numbers.
     """
-    masks, _ = checked_masks(masks, [rows * columns for rows, columns in shapes], kept)
+    masks, _ = checked_masks(masks, sizes_of(shapes), kept)
     alike = alike_in_size(weights, masks.shape[1], shapes)
     times = masks.sum(axis=0, dtype=np.int64)
     draws, fixed = len(masks) - 1, kept is not None
     lengths = [_length(times - row, draws, row, shapes, alike, fixed) for row in masks]
-    distinct = len({np.packbits(row).tobytes() for row in masks})
-    return CodeLengths(tuple(lengths), math.nan, distinct)
+    return CodeLengths.of(masks, lengths)
 
 
 def featured_in_order(
@@ -79,7 +76,7 @@ def featured_in_order(
     masks, shapes, weights, kept
         As for `featured_code`.
     """
-    masks, _ = checked_masks(masks, [rows * columns for rows, columns in shapes], kept)
+    masks, _ = checked_masks(masks, sizes_of(shapes), kept)
     alike = alike_in_size(weights, masks.shape[1], shapes)
     times = np.zeros(masks.shape[1], np.int64)
     lengths = np.empty(len(masks))
@@ -107,7 +104,7 @@ def _length(
         if part.stop > part.start:
             odds = log_odds(times[part], draws, alike[part])
             coded += _rows_and_columns(odds.reshape(shape), row[part].reshape(shape))
-    return -float(np.logaddexp(math.log1p(-SPARE) + coded, math.log(SPARE) - count))
+    return float(with_spare(-coded, count))
 
 
 def alike_in_size(weights: FloatArray | None, size: int, shapes: Sequence[Shape]) -> IntArray:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from mitools._typing import BoolArray, FloatArray
-from mitools.mask_information.codes import CodeLengths, half_and_half
-from mitools.mask_information.featured import Shape, featured_code, featured_in_order
+from mitools.mask_information.codes import CodeLengths, Shape, half_and_half, sizes_of
+from mitools.mask_information.featured import featured_code, featured_in_order
 from mitools.mask_information.shared import lengths_in_order, shared_code
 from mitools.mask_information.trees import tree_code, tree_in_order
 
@@ -25,7 +25,7 @@ def mixed_code(
     masks, shapes, weights, kept
         As for `featured_code`.
     """
-    groups = shared_code(masks, _sizes(shapes), kept=kept)
+    groups = shared_code(masks, sizes_of(shapes), kept=kept)
     features = featured_code(masks, shapes, weights, kept=kept)
     trees = tree_code(masks, shapes, weights, kept=kept)
     return groups.mixed_with(features).mixed_with(trees)
@@ -39,11 +39,7 @@ def mixed_in_order(
     kept: int | None = None,
 ) -> FloatArray:
     """Charge each mask so, by codes fitted on the rows above it: for `certified_limit`."""
-    groups = lengths_in_order(masks, _sizes(shapes), kept=kept)
+    groups = lengths_in_order(masks, sizes_of(shapes), kept=kept)
     features = featured_in_order(masks, shapes, weights, kept=kept)
     trees = tree_in_order(masks, shapes, weights, kept=kept)
     return half_and_half(half_and_half(groups, features), trees)
-
-
-def _sizes(shapes: Sequence[Shape]) -> list[int]:
-    return [rows * columns for rows, columns in shapes]

@@ -15,6 +15,7 @@ mask costs much more than counting, however surprising.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,8 +78,7 @@ def shared_code(
         seen.trust = trusts[j >= half]
         lengths.append(seen.length(row))
         seen.add(row, j)
-    distinct = len({np.packbits(row).tobytes() for row in masks})
-    return CodeLengths(tuple(lengths), math.nan, distinct)
+    return CodeLengths.of(masks, lengths)
 
 
 def lengths_in_order(
@@ -168,8 +168,7 @@ class Seen:
     def _length(self, row: BoolArray, explained: FloatArray) -> float:
         # Weights that never moved, and those that did, are coded one after the other.
         coded = float(np.logaddexp.reduce(self.trust + explained, axis=1).sum())
-        spare = math.log(SPARE) - self._counting(row)
-        return -float(np.logaddexp(math.log1p(-SPARE) + coded, spare))
+        return float(with_spare(-coded, self._counting(row)))
 
     def _counting(self, row: BoolArray) -> float:
         return count_length(int(np.count_nonzero(row)), len(row), fixed=self.kept is not None)
@@ -270,6 +269,11 @@ def _pulled(seen: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         np.log(c + a) - whole,
         np.log(draws - c + b) - whole,
     )
+
+
+def with_spare(lengths: Any, counted: Any) -> Any:
+    """Return what masks cost by a code whose share `SPARE` is on the law of equal counts."""
+    return -np.logaddexp(math.log1p(-SPARE) - lengths, math.log(SPARE) - counted)
 
 
 def count_length(ones: int, size: int, *, fixed: bool) -> float:

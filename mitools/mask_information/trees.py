@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy.special import expit, gammaln, log_expit
 
 from mitools._typing import BoolArray, FloatArray, IntArray
-from mitools.mask_information.codes import CodeLengths, checked_masks
-from mitools.mask_information.featured import Shape, alike_in_size, log_odds
-from mitools.mask_information.shared import SPARE, count_length
+from mitools.mask_information.codes import CodeLengths, Shape, checked_masks, sizes_of
+from mitools.mask_information.featured import alike_in_size, log_odds
+from mitools.mask_information.shared import count_length, with_spare
 
 PAIRS = 1 << 22
 """Pairs of weights looked at for one mask; of more than 2,048 weights those near each other."""
@@ -68,15 +68,14 @@ def tree_code(
     Chow and Liu, *Approximating discrete probability distributions with dependence trees*, IEEE
     Trans. Inf. Theory 14 (1968). Mixing over parents: Design.
     """
-    masks, sizes = checked_masks(masks, [rows * columns for rows, columns in shapes], kept)
+    masks, sizes = checked_masks(masks, sizes_of(shapes), kept)
     coded = _Coded(_words(masks), sizes, alike_in_size(weights, masks.shape[1], shapes))
     times, everything = masks.sum(axis=0, dtype=np.int64), _words(np.ones((len(masks), 1), bool))[0]
     lengths = [
         coded.length(row, times - row, everything ^ _word(j, len(masks)), len(masks) - 1, kept)
         for j, row in enumerate(masks)
     ]
-    distinct = len({np.packbits(row).tobytes() for row in masks})
-    return CodeLengths(tuple(lengths), math.nan, distinct)
+    return CodeLengths.of(masks, lengths)
 
 
 def tree_in_order(
@@ -93,7 +92,7 @@ def tree_in_order(
     masks, shapes, weights, kept
         As for `tree_code`.
     """
-    masks, sizes = checked_masks(masks, [rows * columns for rows, columns in shapes], kept)
+    masks, sizes = checked_masks(masks, sizes_of(shapes), kept)
     coded = _Coded(_words(masks), sizes, alike_in_size(weights, masks.shape[1], shapes))
     times, seen = np.zeros(masks.shape[1], np.int64), np.zeros_like(_word(0, len(masks)))
     lengths = np.empty(len(masks))
@@ -128,7 +127,7 @@ class _Coded:
             rates = expit(odds[part])
             bits = self.words[part] & seen
             coded += _log_tree(bits, times[part], draws, row[part], rates, cells, margins)
-        return -float(np.logaddexp(math.log1p(-SPARE) + coded, math.log(SPARE) - count))
+        return float(with_spare(-coded, count))
 
     def _odds(self, times: IntArray, draws: int) -> FloatArray:
         ends = np.cumsum(self.sizes)

@@ -73,6 +73,26 @@ def side_by_side(variables: Any, symbolic: bool = False) -> Any:
     return np.hstack(as_samples(named if symbolic else (), **named))
 
 
+def column_apart(features: Any, target: Any, argument: str = "target") -> tuple[Any, Any]:
+    """Return features and target; one that is a name, as the column of that table, which goes.
+
+    Raises
+    ------
+    ValueError
+        If the target is a name, and features have no such column.
+    """
+    if not isinstance(target, str):
+        return features, target
+    if isinstance(features, pd.DataFrame) and target in features:
+        return features.drop(columns=target), features[target]
+    known = getattr(features, "columns", None)
+    has = "no named columns" if known is None else ", ".join(map(str, known))
+    raise ValueError(
+        f"{argument} must be samples, or name a column of features, a DataFrame; got {target!r}, "
+        f"and features have {has}. Pass the samples themselves."
+    )
+
+
 def coded(name: str, array: Any) -> Any:
     """Return labels as numbers, column by column; what is numeric already, or no table, as it is.
 

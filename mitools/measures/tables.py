@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from mitools._processes import evaluate_all
 from mitools._typing import FloatArray
-from mitools._validation import as_samples, side_by_side
+from mitools._validation import as_samples, column_apart, side_by_side
 from mitools.measures._answers import asked, check_labels, symbolic_of, warn
 from mitools.methods import KSG
 from mitools.methods._cautions import cautions
@@ -32,9 +32,10 @@ def pairwise(
     ----------
     features : array-like, shape (n, p), or list of p arrays of shape (n,)
         Samples of p variables; DataFrames keep their column names.
-    targets : array-like, shape (n,) or (n, t), or None
-        Samples of t variables. None: the features among themselves, each pair once, as if the
-        method were symmetric; the diagonal is NaN.
+    targets : array-like, shape (n,) or (n, t), str or None
+        Samples of t variables, or the name of a column of the DataFrame, which is then none of the
+        features. None: the features among themselves, each pair once, as if the method were
+        symmetric; the diagonal is NaN.
     method : MutualInformation
         How to estimate.
     n_jobs : int
@@ -67,6 +68,7 @@ def pairwise(
     """
     if callable(getattr(targets, "mutual_information", None)):
         raise TypeError(f"targets must be samples; got {targets!r}. Pass it as method=.")
+    features, targets = column_apart(features, targets, "targets")
     alone = targets is None
     known = symbolic_of(method, ("x", "y"))
     labels = {"features": known >= ({"x", "y"} if alone else {"x"}), "targets": "y" in known}

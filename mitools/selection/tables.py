@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mitools._typing import FloatArray
-from mitools._validation import as_samples, coded, side_by_side
+from mitools._validation import as_samples, coded, column_apart, side_by_side
 from mitools.measures._answers import asked, check_labels, symbolic_of, warn
 from mitools.methods import KSG, MesnerShalizi, PlugIn
 from mitools.methods._cautions import cautions
@@ -76,6 +76,7 @@ def table_of(features: Any, target: Any, method: Any) -> Table:
     if method is not None:
         asked("mutual_information", method)
     known = {"x", "y"} if method is None else symbolic_of(method, ("x", "y"))
+    features, target = column_apart(features, target)
     features = side_by_side(features, "x" in known)
     labels = [name for name, at in (("features", "x"), ("target", "y")) if at in known]
     x, t = as_samples(labels, features=features, target=target)

@@ -51,8 +51,9 @@ def terc(
     ----------
     features : array-like, shape (n, d), or list of d arrays of shape (n,)
         X. Columns of a DataFrame keep their names.
-    target : array-like, shape (n,) or (n, t)
-        T, all its columns together.
+    target : array-like, shape (n,) or (n, t), or str
+        T, all its columns together. Or the name of a column of the DataFrame, which is then
+        none of the features.
     method : MutualInformation or None
         Any method of `mitools.methods` or `mitools.neural` that answers I(X; Y). None: `PlugIn` if
         all columns are symbols, `KSG` if all are continuous, `MesnerShalizi` otherwise.

@@ -12,9 +12,10 @@ from sklearn.tree import DecisionTreeClassifier
 from estimators_bench.contenders.features import holm
 from estimators_bench.tasks.features import TASKS
 from mitools._validation import UnreliableEstimate
+from mitools.measures import pairwise
 from mitools.methods import KSG, Gaussian, GaussianCopula, MesnerShalizi, PlugIn, Predictive
 from mitools.methods.questions import WithError
-from mitools.selection import OwnTest, Shuffled, terc
+from mitools.selection import OwnTest, Shuffled, terc, top
 from mitools.uncertainty import CircularShifts
 
 BY_NAME = {task.name: task for task in TASKS}
@@ -302,3 +303,21 @@ def test_labels_beside_numbers_are_not_made_symbols_of_all():
     found = terc(features.assign(town=town), a + (town == "x") + 0.1 * b)
     assert 0 in found.chosen and found.method.startswith("MesnerShalizi")
     assert terc(pd.DataFrame({"town": town}), words).method == "PlugIn()"
+
+
+def test_the_target_may_be_a_column():
+    a, b, c = np.random.default_rng(0).integers(0, 2, (3, 300))
+    table = pd.DataFrame({"a": a, "y": a ^ b, "b": b, "c": c})
+    features = table.drop(columns="y")
+    expected = terc(features, table["y"], PlugIn())
+    found = terc(table, "y", PlugIn())
+    assert found == expected and set(found.names) == {"a", "b"}
+    assert top(table, "y", PlugIn(), count=1) == top(features, table["y"], PlugIn(), count=1)
+    assert pairwise(table, "y", PlugIn()).equals(pairwise(features, table["y"], PlugIn()))
+    assert list(table) == ["a", "y", "b", "c"]
+    with pytest.raises(ValueError, match=r"^target must be samples.*got 'z', .* a, y, b, c\."):
+        terc(table, "z", PlugIn())
+    with pytest.raises(ValueError, match="features have no named columns"):
+        terc(table.to_numpy(), "y", PlugIn())
+    with pytest.raises(ValueError, match="targets must be samples"):
+        pairwise(table, "z", PlugIn())

@@ -22,6 +22,7 @@ from mitools.pruning.slopes import Losses, scaled
 from mitools.pruning.structured import check_competition, prunable_groups, top_channels
 from mitools.pruning.trained import Ticket, check_training, mask_of_run
 from mitools.training import Training, TrainState, state_of, train
+from mitools.training.loop import check_trainable
 from mitools.training.state import copy_of
 
 
@@ -153,6 +154,7 @@ class OTO:
             If no channels can be removed, the density is below what ``least`` channels in each
             group need, or the checkpoint is of another run.
         """
+        check_trainable(model)
         names = tuple(prunable(model)) if names is None else tuple(names)
         keep = count_kept(check_density(density), size_of(model, names))
         with reproducibly():

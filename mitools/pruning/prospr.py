@@ -104,6 +104,8 @@ class ProsPr:
         """Move the state of the losses down, one step a batch, and let autograd follow."""
         state = losses.state
         moving = [name for name, p in model.named_parameters() if p.requires_grad]
+        if not moving:  # all is frozen
+            return
         for name in moving:
             state[name].requires_grad_()
         speed: Sequence[Tensor] = ()

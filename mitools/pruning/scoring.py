@@ -53,7 +53,7 @@ def parameters_named(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Par
     Raises
     ------
     ValueError
-        If the model has no parameter of that name.
+        If the model has no parameter of that name, or one of them holds no floating numbers.
     """
     every = dict(model.named_parameters(remove_duplicate=False))
     missing = [name for name in names if name not in every]
@@ -61,6 +61,12 @@ def parameters_named(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Par
         raise ValueError(
             f"names must be parameters of the model; it has none called {', '.join(missing)}. "
             f"It has: {', '.join(every)}."
+        )
+    whole = [name for name in names if not every[name].is_floating_point()]
+    if whole:
+        raise ValueError(
+            f"names must be of floating-point parameters; {whole[0]} is {every[whole[0]].dtype}. "
+            "Leave it out, or prune before quantising."
         )
     return {name: every[name] for name in names}
 

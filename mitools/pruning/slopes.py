@@ -1,6 +1,6 @@
 """The loss as a function of the weights: its slopes, its curvature, no trace in the model."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Literal, get_args
@@ -11,6 +11,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mitools.data import as_batches
+from mitools.models import seeded
 from mitools.pruning.scoring import canonical, precise, state_of_model
 from mitools.training import cross_entropy, loss_of
 from mitools.training.evaluation import placed
@@ -75,6 +76,7 @@ class Losses:
         self._weights = [self.state[name].requires_grad_() for name in self._names]
         floating = [tensor for tensor in self.state.values() if tensor.is_floating_point()]
         self._place = floating[0].device, floating[0].dtype
+        self._cure = "precision='model'" if precision == "double" else "model.float()"
         if statistics == "batch":
             use_batch_statistics(model)
 
@@ -89,7 +91,7 @@ class Losses:
 
     def at(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss over a batch, for the present `state`."""
-        outputs = functional_call(self._model, self.state, (placed(inputs, *self._place),))
+        outputs = self._outputs(inputs, self.state)
         targets = targets.to(outputs.device)
         loss = loss_of("auto", targets)
         check_targets(loss, outputs, targets)
@@ -106,11 +108,11 @@ class Losses:
 
     def slope(self) -> dict[str, Tensor]:
         """Return dL/dθ, the mean over all points, in float64."""
-        return self._answer(self._mean(lambda loss: self._grad(loss)))
+        return self._answer(self._mean(self._slope_on))
 
     def slope_at(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Return dL/dθ on one batch, through whatever led to the present `state`, in float64."""
-        found = self._grad(self.at(inputs, targets))
+        found = self._slope_on(inputs, targets)
         return self._answer([slope.to(precise(slope.device)) for slope in found])
 
     def slope_and_curvature(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -118,7 +120,7 @@ class Losses:
 
         Weights that are exactly 0 count as pruned: they are left out of g before the product.
         """
-        slope = self._mean(lambda loss: self._grad(loss))
+        slope = self._mean(self._slope_on)
         along = [g.to(w.dtype) * (w != 0) for g, w in zip(slope, self._weights, strict=True)]
         return self._answer(slope), self._curvature(along)
 
@@ -129,12 +131,29 @@ class Losses:
         return self._curvature([v[name].to(weight.dtype) for name, weight in weights])
 
     def _curvature(self, along: Sequence[Tensor]) -> dict[str, Tensor]:
-        def curved(loss: Tensor) -> Sequence[Tensor]:
-            slopes = self._grad(loss, create_graph=True)
-            return self._grad(sum((a * g).sum() for a, g in zip(along, slopes, strict=True)))
+        def curved(inputs: Tensor, targets: Tensor) -> Sequence[Tensor]:
+            slopes = self._grad(self.at(inputs, targets), create_graph=True)
+            products = [(a * g).sum() for a, g in zip(along, slopes, strict=True)]
+            if not any(product.requires_grad for product in products):
+                raise ValueError(
+                    "model must be differentiable twice for this score; its slopes do not depend "
+                    "on the weights, as behind sign() or round(). Use a score that needs no "
+                    "slopes, such as Magnitude."
+                )
+            return self._grad(sum(products))
 
         with twice_differentiable():
             return self._answer(self._mean(curved))
+
+    def _slope_on(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
+        """Return dL/dθ on one batch."""
+        found = torch.autograd.grad(self.at(inputs, targets), self._weights, allow_unused=True)
+        by_name = dict(zip(self._names, found, strict=True))
+        return list(seen(by_name, self.state, lambda state: self._outputs(inputs, state)).values())
+
+    def _outputs(self, inputs: Tensor, state: Mapping[str, Tensor]) -> Tensor:
+        with computing_in(self._place[1], self._cure):
+            return functional_call(self._model, dict(state), (placed(inputs, *self._place),))
 
     def _grad(self, value: Any, create_graph: bool = False) -> Sequence[Tensor]:
         return torch.autograd.grad(
@@ -146,14 +165,14 @@ class Losses:
         )
 
     def _mean(self, of: Any) -> list[Tensor]:
-        """Return the mean over points of what ``of`` makes of the loss of each batch."""
+        """Return the mean over points of what ``of`` makes of each batch."""
         total = [
             torch.zeros_like(weight, dtype=precise(weight.device), requires_grad=False)
             for weight in self._weights
         ]
         points = 0
         for inputs, targets in self.batches():
-            for sum_, part in zip(total, of(self.at(inputs, targets)), strict=True):
+            for sum_, part in zip(total, of(inputs, targets), strict=True):
                 sum_ += part.detach().to(sum_.dtype) * len(targets)
             points += len(targets)
         return [sum_ / points for sum_ in total]
@@ -182,6 +201,49 @@ def twice_differentiable() -> Iterator[None]:
         raise ValueError(
             "model must be differentiable twice for this score; one of its operations has no "
             f"second derivative ({error}). Use a score of first order, such as SNIP or FORCE."
+        ) from error
+
+
+def seen(
+    slopes: Mapping[str, Tensor | None],
+    state: Mapping[str, Tensor],
+    run: Callable[[Mapping[str, Tensor]], Tensor],
+) -> dict[str, Tensor]:
+    """Return slopes by the entries of a state, 0 for those that take no part in a network.
+
+    Raises
+    ------
+    ValueError
+        If outputs change with an entry whose slope autograd did not find.
+    """
+    unseen = [name for name, slope in slopes.items() if slope is None]
+    if unseen:
+        without = {**state, **{name: torch.zeros_like(state[name]) for name in unseen}}
+        answers = []
+        for given in (state, without):
+            with torch.no_grad(), seeded(0, {state[name].device for name in unseen}):
+                answers.append(run(given))
+        if not torch.equal(*answers):
+            raise ValueError(
+                "model must be differentiable in the weights that are scored; its output depends "
+                f"on {', '.join(unseen)}, but not in a way that autograd can see. Is there a "
+                "detach(), an argmax or no_grad in it? Leave them out by exclude=[...], or take a "
+                "pruner that needs no gradients, such as OneShot(Magnitude())."
+            )
+    return {n: torch.zeros_like(state[n]) if s is None else s for n, s in slopes.items()}
+
+
+@contextmanager
+def computing_in(dtype: torch.dtype, cure: str) -> Iterator[None]:
+    """Say it plainly, inside, of networks that insist on a dtype of their own."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in ("dtype", "scalar type", "Input type")):
+            raise
+        raise ValueError(
+            f"model must run in {dtype}, in which this score computes; it stopped with: {error}. "
+            f"Is there a float() in it, or a constant of a fixed dtype? Otherwise: {cure}."
         ) from error
 
 

@@ -179,8 +179,8 @@ def train(
         return _answer(run, training, steps)
 
 
-def _run(model: nn.Module, data: Any, training: Training, mask: Masking | None) -> Run:
-    """Return a checked run at step 0, with the mask applied."""
+def check_trainable(model: nn.Module) -> None:
+    """Raise ValueError unless the model has finite weights, and some that require gradients."""
     check_materialized(model)
     check_finite(dict(model.named_parameters()))
     if not any(p.requires_grad for p in model.parameters()):
@@ -188,6 +188,11 @@ def _run(model: nn.Module, data: Any, training: Training, mask: Masking | None) 
             f"model must have weights to train; none of the {type(model).__name__}'s requires a "
             "gradient. Unfreeze some: parameter.requires_grad_(True)."
         )
+
+
+def _run(model: nn.Module, data: Any, training: Training, mask: Masking | None) -> Run:
+    """Return a checked run at step 0, with the mask applied."""
+    check_trainable(model)
     device, dtype = place_of(model)
     passes = passes_over(data, training.batch_size, training.seed, device, dtype)
     inputs, targets = passes.first()

@@ -157,31 +157,14 @@ def capture(
     return Activations(named, kept[_TARGETS], kept[_INDICES], kept.get(_INPUTS), reads)
 
 
-def activation_batches(
-    model: nn.Module,
-    loader: Any,
-    layers: Sequence[str] | None = None,
-    *,
-    at: At = "activation",
-    reduce: Reduce | None = None,
-) -> Iterator[tuple[Tensor, Tensor, dict[str, Tensor]]]:
-    """Yield (inputs, targets, activations by layer) batch by batch, for sums over large data.
-
-    Parameters and errors as for `capture`; with ``reduce=None`` tensors keep their shapes. They
-    are copies on the model's device and in its dtype. Between batches the model is as it was.
-    """
-    for inputs, targets, records, _ in _passed(model, loader, layers, at, reduce):
-        yield inputs, targets, records
-
-
 def _passed(
-    model: nn.Module, loader: Any, layers: Sequence[str] | None, at: At, reduce: Reduce | None
+    model: nn.Module, loader: Any, layers: Sequence[str] | None, at: At, reduce: Reduce
 ) -> Iterator[tuple[Tensor, Tensor, dict[str, Tensor], dict[tuple[Any, str], Tensor]]]:
-    """Yield `activation_batches`, and for patches what each layer reads."""
+    """Yield inputs, targets, activations by layer, and for patches what each layer reads."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module; got {model!r}. Wrap it in one.")
     checked_choice("at", at, ("activation", "output", "input"))
-    checked_choice("reduce", reduce, ("flatten", "mean", "places", "patches", None))
+    checked_choice("reduce", reduce, ("flatten", "mean", "places", "patches"))
     check_materialized(model)
     check_finite(dict(model.named_parameters()))
     chosen = chosen_layers(model, layers)

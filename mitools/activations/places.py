@@ -17,9 +17,9 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _PLACES = 3  # along each axis of a feature map
 
 
-def summary(value: Tensor, module: nn.Module, reduce: Reduce | None) -> Tensor:
+def summary(value: Tensor, module: nn.Module, reduce: Reduce) -> Tensor:
     """Return a copy of what a module gives, without, or with fewer, places."""
-    if reduce is None or value.ndim == 0:
+    if value.ndim == 0:
         return value.clone()
     if value.ndim <= 2 or reduce == "flatten":
         return value.reshape(len(value), -1).clone()

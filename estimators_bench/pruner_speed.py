@@ -153,11 +153,14 @@ def _cases(folder: Path) -> list[Case]:
         ),
         Case("FORCE, 10 rounds", FORCE(rounds=10), there(("force", _force(3)))),
         Case("IterSNIP, 10 rounds", Iterative(SNIP(), rounds=10), there(("force", _force(1)))),
-        Case(
-            "SynFlow, 100 rounds",
-            Iterative(SynFlow(), rounds=100),
-            there(("Synaptic-Flow", _flow("SynFlow", 100))),
-            batch_size=1,
+        *(
+            Case(
+                f"SynFlow, {rounds} rounds",
+                Iterative(SynFlow(), rounds),
+                there(("Synaptic-Flow", _flow("SynFlow", rounds))),
+                batch_size=1,
+            )
+            for rounds in (10, 100)
         ),
         Case(
             "ProsPr, first order",

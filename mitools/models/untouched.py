@@ -17,8 +17,14 @@ def untouched(model: nn.Module) -> Iterator[None]:
     pass may count or cache in attributes and buffers. Randomness inside is seeded.
     """
     states = [(m, dict(vars(m)), dict(m._buffers)) for m in model.modules()]
-    buffers = [(b, b._version, b.detach().clone()) for b in model.buffers()]
-    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
+    buffers = [
+        (b, b._version, b.detach().clone())
+        for *_, own in states
+        for b in own.values()
+        if b is not None
+    ]
+    devices = {p.device for m, *_ in states for p in m._parameters.values() if p is not None}
+    devices |= {buffer.device for buffer, *_ in buffers}
     with seeded(0, devices):
         try:
             for module, _, _ in states:

@@ -1,7 +1,7 @@
 """Pruners: a score, a selection, a repetition; and the question that asks them for a mask."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -133,13 +133,27 @@ class Iterative:
         """Return the mask that keeps exactly ``round(density * size)`` weights."""
         size = size_of(model, names)
         counts = list(decreasing(geometric_counts(size, density, self.rounds), size))
-        kept, mask = None, Mask.ones_like(parameters_named(model, names))
-        pruned = copied(model)
+        mask = Mask.ones_like(parameters_named(model, names))
+        scores_under = repeatedly(self.score, model, loader, names)
         for keep in tqdm(counts, "pruning", disable=not progress, leave=False):
-            kept = top_k(self.score.scores(pruned, loader, names), keep, self.scope, among=kept)
-            mask = Mask(kept)
-            mask.apply_(pruned)
+            among = None if mask.nonzeros == size else mask
+            mask = Mask(top_k(scores_under(mask), keep, self.scope, among=among))
         return mask
+
+
+def repeatedly(
+    score: Score, model: nn.Module, loader: Any, names: Sequence[str]
+) -> Callable[[Mask], Scores]:
+    """Return a function of a mask that scores the network without the weights left out.
+
+    Each mask must be a part of the one before. A score that can set itself up once for all rounds
+    has a method of this name.
+    """
+    own = getattr(score, "repeatedly", None)
+    if own is not None:
+        return own(model, loader, names)
+    pruned = copied(model)
+    return lambda mask: score.scores(mask.apply_(pruned), loader, names)
 
 
 def geometric_counts(size: int, density: float, rounds: int) -> list[int]:

@@ -1,5 +1,6 @@
 """Which weights stay: exactly as many as asked for, the best scored first, ties included."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -82,97 +83,119 @@ def top_k(
     """
     check_scope(scope)
     _check_finite(scores, among)
-    floor = scope if isinstance(scope, Floor) and keep > 0 else None
+    if among is not None:  # masks read from a checkpoint are on the CPU
+        among = {name: among[name].to(score.device) for name, score in scores.items()}
     within = scope.within if isinstance(scope, Floor) else scope
-    first = None if floor is None else _best_of_each(scores, floor.least, among)
-    if within != "global":
-        scores = {
-            name: _shares(score, share_of(within, name, score.shape), _part(among, name))
-            for name, score in scores.items()
+    least = scope.least if isinstance(scope, Floor) and keep > 0 else 0
+    if within == "global" and not least:
+        return _best(scores, keep, among)
+    sizes = {name: score.numel() for name, score in scores.items()}
+    if among is not None:
+        sizes = {name: _count(among[name]) for name in scores}
+    counts = {name: min(least, size) for name, size in sizes.items()}
+    _check_floor(sum(counts.values()), keep, scope)
+    if within == "global":
+        first = _best_of_each(scores, counts, among)
+        rest = {
+            name: ~kept if among is None else among[name] & ~kept for name, kept in first.items()
         }
-    flat = _flat(scores)
-    if among is None and first is None:
-        kept = _best(flat, keep)
-    else:
-        kept = torch.zeros_like(flat, dtype=torch.bool) if first is None else _flat(first)
-        taken = 0 if first is None else _count(kept)
-        _check_floor(taken, keep, scope)
-        pool = ~kept
-        if among is not None:  # masks read from a checkpoint are on the CPU
-            pool &= _flat({n: among[n] for n in scores}).to(pool.device)
-        kept.masked_scatter_(pool, _best(flat.masked_select(pool), keep - taken))
-    parts = torch.split(kept, [score.numel() for score in scores.values()])
-    return {
-        name: part.view(score.shape).to(score.device)
-        for (name, score), part in zip(scores.items(), parts, strict=True)
+        more = _best(scores, keep - sum(counts.values()), rest)
+        return {name: first[name] | more[name] for name in scores}
+    parts = {name: share_of(within, name, score.shape) for name, score in scores.items()}
+    return _best_of_each(scores, _apportioned(sizes, parts, keep, counts), among)
+
+
+def _best_of_each(
+    scores: Mapping[str, Tensor], counts: Mapping[str, int], among: Mapping[str, Tensor] | None
+) -> Kept:
+    """Mark so many of the best candidates of each parameter."""
+    kept = {}
+    for name, score in scores.items():
+        part = None if among is None else {name: among[name]}
+        kept |= _best({name: score}, counts[name], part)
+    return kept
+
+
+def _apportioned(
+    sizes: Mapping[str, int], parts: Mapping[str, float], keep: int, first: Mapping[str, int]
+) -> dict[str, int]:
+    """Return how many weights each parameter keeps, by Webster's method, its first ones apart.
+
+    The i-th best weight of a parameter competes with the rank (i - 1/2) / part.
+    """
+    ranks = {
+        name: (torch.arange(first[name], size, dtype=torch.float64) + 0.5).div_(
+            -max(parts[name], 1e-300)
+        )
+        for name, size in sizes.items()
     }
+    kept = _best(ranks, keep - sum(first.values()), None)
+    return {name: first[name] + _count(kept[name]) for name in sizes}
 
 
-def _best(flat: Tensor, keep: int) -> Tensor:
-    """Mark the ``keep`` biggest entries; of those equal to the last one, the earliest.
+def _best(scores: Mapping[str, Tensor], keep: int, among: Mapping[str, Tensor] | None) -> Kept:
+    """Mark the ``keep`` biggest candidates; of those equal to the last one, the earliest.
 
     The same answer as a stable descending sort, in linear time.
     """
-    size = flat.numel()
+    rows = _candidates(scores, among)
+    size = len(rows)
     if not 0 <= keep <= size:
         raise ValueError(
             f"keep must lie between 0 and the {size:,} weights that may be kept; got {keep:,}."
         )
-    if keep in (0, size):
-        return torch.full_like(flat, keep == size, dtype=torch.bool)
-    last = _smallest(flat, size - keep)
-    marked = flat > last
-    tied = (flat == last).nonzero().squeeze(1)
-    marked[tied[: keep - _count(marked)]] = True
-    return marked
-
-
-def _smallest(flat: Tensor, k: int) -> Tensor:
-    """Return the k-th smallest entry, counted from 0."""
-    if flat.device.type == "cpu" and flat.dtype in (torch.float32, torch.float64):
-        return torch.from_numpy(np.partition(flat.numpy(), k)[k : k + 1])  # 3 times as fast
-    return torch.kthvalue(flat, k + 1).values
-
-
-def _count(marked: Tensor) -> int:
-    return int(torch.count_nonzero(marked))  # the sum of booleans is slow
-
-
-def _shares(score: Tensor, part: float, among: Tensor | None) -> Tensor:
-    """Replace scores by minus the weight's rank among its parameter's candidates, over its part."""
-    shares = torch.zeros(score.numel(), dtype=torch.float64, device=score.device)
-    where, ranks = _ranks(score, among)
-    shares[where] = -(ranks.double() + 0.5) / max(part, 1e-300)
-    return shares.view(score.shape)
-
-
-def _best_of_each(
-    scores: Mapping[str, Tensor], least: int, among: Mapping[str, Tensor] | None
-) -> Kept:
-    """Mark the ``least`` best candidates of each parameter."""
+    if keep == 0:
+        return {n: torch.zeros_like(s, dtype=torch.bool) for n, s in scores.items()}
+    last = _smallest(rows, size - keep)
     kept = {}
     for name, score in scores.items():
-        marked = torch.zeros(score.numel(), dtype=torch.bool, device=score.device)
-        where, ranks = _ranks(score, _part(among, name))
-        marked[where[ranks < least]] = True
-        kept[name] = marked.view(score.shape)
+        kept[name] = score.detach() >= last.to(score.device)
+        if among is not None:
+            kept[name] &= among[name]
+    surplus = _count(rows >= last) - keep
+    for name in reversed(list(scores)):
+        if surplus == 0:
+            break
+        tied = (scores[name].detach() == last.to(kept[name].device)) & kept[name]
+        where = tied.view(-1).nonzero().squeeze(1)[-surplus:]
+        kept[name].view(-1)[where] = False
+        surplus -= len(where)
     return kept
 
 
-def _ranks(score: Tensor, among: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return where the candidates of a parameter are, and their ranks, 0 for the best."""
-    flat = score.detach().reshape(-1)
-    where = torch.arange(flat.numel(), device=flat.device)
+def _candidates(scores: Mapping[str, Tensor], among: Mapping[str, Tensor] | None) -> Tensor:
+    """Join the candidates' scores, on the device of the first and in the widest dtype; a copy."""
+    if not scores:
+        raise ValueError("scores must name at least one parameter; got none.")
+    rows = [score.detach().reshape(-1) for score in scores.values()]
     if among is not None:
-        where = among.reshape(-1).to(flat.device).nonzero().squeeze(1)
-    order = torch.sort(flat[where], descending=True, stable=True).indices
-    ranks = torch.empty_like(order)
-    ranks[order] = torch.arange(len(order), device=flat.device)
-    return where, ranks
+        pools = [among[name].reshape(-1) for name in scores]
+        rows = [_chosen(row, pool) for row, pool in zip(rows, pools, strict=True)]
+    return torch.cat([row.to(rows[0].device) for row in rows])
 
 
-def _part(among: Mapping[str, Tensor] | None, name: str) -> Tensor | None:
-    return None if among is None else among[name]
+def _chosen(row: Tensor, pool: Tensor) -> Tensor:
+    if _known_to_numpy(row):
+        return torch.from_numpy(np.compress(pool.numpy(), row.numpy()))  # 3 times as fast
+    return row.masked_select(pool)
+
+
+def _smallest(flat: Tensor, k: int) -> Tensor:
+    """Return the k-th smallest entry, counted from 0; the others change places."""
+    if _known_to_numpy(flat):
+        flat.numpy().partition(k)  # 3 times as fast
+        return flat[k : k + 1]
+    return torch.kthvalue(flat, k + 1).values
+
+
+def _known_to_numpy(flat: Tensor) -> bool:
+    return flat.device.type == "cpu" and flat.dtype in (torch.float32, torch.float64)
+
+
+def _count(marked: Tensor) -> int:
+    if marked.device.type == "cpu":
+        return int(np.count_nonzero(marked.numpy()))  # 5 times as fast
+    return int(torch.count_nonzero(marked))
 
 
 def _check_floor(needed: int, keep: int, floor: Scope) -> None:
@@ -183,17 +206,9 @@ def _check_floor(needed: int, keep: int, floor: Scope) -> None:
         )
 
 
-def _flat(tensors: Mapping[str, Tensor]) -> Tensor:
-    """Join the tensors into one row, on the device of the first and in the widest dtype."""
-    if not tensors:
-        raise ValueError("scores must name at least one parameter; got none.")
-    rows = [tensor.detach().reshape(-1) for tensor in tensors.values()]
-    return torch.cat([row.to(rows[0].device) for row in rows])
-
-
 def _check_finite(scores: Mapping[str, Tensor], among: Mapping[str, Tensor] | None) -> None:
     for name, score in scores.items():
-        if torch.isfinite(score.detach().sum()):
+        if math.isfinite(score.detach().sum().item()):
             continue  # one pass instead of three; a sum that overflows is looked at closely
         bad = ~torch.isfinite(score.detach())
         if among is not None:

@@ -1,16 +1,16 @@
 """SynFlow: how much of the flow from input to output passes through each weight."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from mitools.data import Samples
-from mitools.pruning.scoring import canonical, precise, undisturbed
+from mitools.pruning.scoring import canonical, precise
 from mitools.pruning.selection import Scores
-from mitools.pruning.synaptic_flow import flow_slopes
+from mitools.pruning.synaptic_flow import SynapticFlow
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,29 @@ class SynFlow:
         ValueError
             If the shape of an input is not known.
         """
+        return _magnitudes(self._flow(model, loader, names))
+
+    def repeatedly(
+        self, model: nn.Module, loader: object, names: Sequence[str]
+    ) -> Callable[[Mapping[str, Tensor]], Scores]:
+        """Return a function of a mask that scores the network as pruned so far; see `Iterative`."""
+        flow = self._flow(model, loader, names)
+
+        def scores(mask: Mapping[str, Tensor]) -> Scores:
+            flow.keep_(mask)
+            return _magnitudes(flow)
+
+        return scores
+
+    def _flow(self, model: nn.Module, loader: object, names: Sequence[str]) -> SynapticFlow:
         shape = self.input_shape or shape_of_input(model, loader)
         device = next(model.parameters()).device
         ones = torch.ones((1, *shape), dtype=precise(device), device=device)
-        with undisturbed(model):
-            slopes = flow_slopes(model, canonical(model, names), ones)
-        return {name: slope.abs_() for name, slope in slopes.items()}
+        return SynapticFlow(model, canonical(model, names), ones)
+
+
+def _magnitudes(flow: SynapticFlow) -> Scores:
+    return {name: slope.abs_() for name, slope in flow.slopes().items()}
 
 
 def shape_of_input(model: nn.Module, loader: object) -> tuple[int, ...]:

@@ -4,9 +4,10 @@ from example_nets import NETS, Residual, convolutional, plain, samples
 from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from mitools.models import mlp, prunable
-from mitools.pruning import Iterative, OneShot, SynFlow, prune
+from mitools.models import copied, mlp, prunable
+from mitools.pruning import Iterative, Mask, OneShot, SynFlow, prune, top_k
 from mitools.pruning import synaptic_flow as flow_module
+from mitools.pruning.pruners import geometric_counts
 
 
 def scores_of(model, shape):
@@ -266,3 +267,42 @@ class TestInputShape:
         model = nn.Sequential(nn.Conv1d(4, 2, 3), nn.Flatten(), nn.Linear(8, 2))
         with pytest.raises(ValueError, match=r"input_shape must be given.*SynFlow\(input_shape="):
             SynFlow().scores(model, None, ("0.weight",))
+
+
+class Counting(nn.Module):
+    """Scales by a buffer that grows with every call, once in place and once by a new tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls: torch.Tensor
+        self.register_buffer("calls", torch.ones(()))
+        self.register_buffer("replaced", torch.ones(()))
+
+    def forward(self, x):
+        self.calls += 1
+        self.replaced = self.replaced + 1
+        return x * self.calls * self.replaced
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_rounds_on_one_copy_are_rounds_on_fresh_ones(name):
+    model, data = NETS[name]()
+    rounds = Iterative(SynFlow(), rounds=4)
+    mask = prune(model, data, rounds, density=0.2)
+    pruned, kept = copied(model), None
+    names = tuple(mask)
+    for keep in geometric_counts(mask.size, 0.2, 4):
+        kept = top_k(SynFlow().scores(pruned, data, names), keep, among=kept)
+        Mask(kept).apply_(pruned)
+    assert kept is not None
+    assert mask == Mask(kept)
+
+
+def test_what_a_forward_pass_writes_does_not_last():
+    model = nn.Sequential(nn.Linear(4, 6), Counting(), nn.Linear(6, 3))
+    names = ("0.weight", "2.weight")
+    again = SynFlow().repeatedly(model, None, names)
+    mask = Mask.ones_like(model, names)
+    first, second = again(mask), again(mask)
+    assert all(torch.equal(first[name], second[name]) for name in names)
+    assert model[1].calls == 1 and model[1].replaced == 1

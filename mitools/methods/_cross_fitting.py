@@ -5,8 +5,6 @@ from copy import deepcopy
 from typing import Any, Protocol
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.model_selection import KFold, StratifiedKFold
 
 from mitools._typing import FloatArray, IntArray
 
@@ -60,6 +58,8 @@ def splits(
     method: CrossFitting, x: FloatArray, codes: IntArray | None
 ) -> Iterator[tuple[IntArray, IntArray]]:
     """Yield the rows to fit on and the rows to forecast, labels in equal shares."""
+    from sklearn.model_selection import KFold, StratifiedKFold  # slow to load, seldom needed
+
     if method.folds > len(x):
         raise ValueError(
             f"folds must be at most the number of samples; got folds={method.folds} with "
@@ -107,6 +107,8 @@ def copied(model: Any, seed: int) -> Any:
     """Return an unfitted copy that draws on nothing global."""
     if not hasattr(model, "get_params"):
         return deepcopy(model)
+    from sklearn.base import clone
+
     fresh: Any = clone(model)
     drawn = [name for name in fresh.get_params() if name.split("__")[-1] == "random_state"]
     unset = {name: seed for name in drawn if fresh.get_params()[name] is None}

@@ -2,7 +2,10 @@
 
 import json
 import math
+import re
+import textwrap
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -265,8 +268,14 @@ class EffectiveParameters:
         return Range(low, high, point, unit, form)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row of plain columns, in nats; concatenate the rows of many answers."""
+        """Return one row of plain columns, in nats; concatenate the rows of many answers.
+
+        ``mi_proxy`` is what `ResampledMasks` says of resamples of the same points: a number about
+        ``proxy_quantity``, which bounds nothing. Where there is no number, notes say why.
+        """
         p_eff = self.plain()
+        proxies = [bound for bound in self.bounds if bound.sense == "proxy"]
+        proxy = proxies[0] if proxies else None
         row: dict[str, Any] = {
             "nonzeros": self.nonzeros,
             "size": self.size,
@@ -277,12 +286,15 @@ class EffectiveParameters:
             "mi_upper": self.upper.value,
             "mi_upper_limit": self.upper.limit,
             "mi_point": None if self.point is None else self.point.value,
+            "mi_proxy": None if proxy is None else proxy.value,
             "p_eff_low": p_eff.low,
             "p_eff_high": p_eff.high,
             "p_eff_point": p_eff.point,
             "quantity": self.quantity,
             "lower_method": self.lower.method,
             "upper_method": self.upper.method,
+            "proxy_quantity": None if proxy is None else proxy.quantity,
+            "notes": "; ".join(self.notes),
         }
         return pd.DataFrame([row])
 
@@ -354,11 +366,11 @@ class EffectiveParameters:
             f"  information  {self.quantity}, in nats",
         ]
         lines.extend(f"               {_describe(bound)}" for bound in told if bound is not None)
-        lines.append(f"  mask         {self.source}")
+        lines.append(f"  mask         {brief(self.source)}")
         lines.append(f"  weights      {self.weights}")
         if self.excluded:
             lines.append(f"  not counted  {_shortened(self.excluded)}")
-        lines.extend(f"  note         {note}" for note in self.notes)
+        lines.extend(noted(self.notes, 15))
         return "\n".join(lines)
 
 
@@ -366,7 +378,23 @@ def _describe(bound: Estimate) -> str:
     sure = "" if bound.limit == bound.value else f" ({bound.confidence:.0%}: {bound.limit:.4g})"
     what = f", {bound.quantity}" if bound.sense == "proxy" else ""
     sign = "≈" if bound.sense == "point" else _SIGN[bound.sense]
-    return f"{sign:<2} {bound.value:.4g}{sure} by {bound.method}{what}"
+    return f"{sign:<2} {bound.value:.4g}{sure} by {brief(bound.method)}{what}"
+
+
+def brief(text: str) -> str:
+    """Return text with the reprs in it, but without their fields that are None.
+
+    >>> brief("SynFlow(input_shape=None), Shuffled(shuffles=None, seed=0, most=None)")
+    'SynFlow(), Shuffled(seed=0)'
+    """
+    return re.sub(r"\b\w+=None, |(, )?\b\w+=None(?=\))", "", text)
+
+
+def noted(notes: tuple[str, ...], column: int) -> list[str]:
+    """Return lines of at most 100 characters that say every note, from that column on."""
+    first, other = "  note".ljust(column), " " * column
+    wrapped = partial(textwrap.wrap, width=100, initial_indent=first, subsequent_indent=other)
+    return [line for note in notes for line in wrapped(note, break_on_hyphens=False)]
 
 
 def _shortened(names: tuple[str, ...], most: int = 4) -> str:

@@ -79,6 +79,10 @@ def test_frames(answer):
     row = answer.to_frame().iloc[0]
     assert (row["nonzeros"], row["mi_lower_limit"], row["mi_upper_limit"]) == (100, 37.0, 90.0)
     assert list(answer.layers_frame()["density"]) == [0.1, 0.1]
+    assert (row["mi_proxy"], row["notes"]) == (None, "")
+    proxy = Estimate(50.0, "R()", "proxy", "I(mask; resample)")
+    row = dataclasses.replace(answer, bounds=(*answer.bounds, proxy)).to_frame().iloc[0]
+    assert (row["mi_proxy"], row["proxy_quantity"]) == (50.0, "I(mask; resample)")
     assert answer.on_path == 90
 
 
@@ -86,6 +90,16 @@ def test_print_says_everything_that_matters(answer):
     text = str(answer)
     for part in ("137.0 .. 190.0", "100 of 1,000", "90 of them on a path", "D()", "a.bias (bias)"):
         assert part in text
+
+
+def test_print_is_short(answer):
+    by = "ResampledMasks(pruner=None, datasets=16, jobs=None)"
+    upper = dataclasses.replace(UPPER, method=by)
+    notes = ("word " * 60, "a second one")
+    lines = str(dataclasses.replace(answer, upper=upper, notes=notes)).splitlines()
+    assert any(line.endswith("by ResampledMasks(datasets=16)") for line in lines)
+    assert max(map(len, lines)) <= 100
+    assert [line[2:6] for line in lines[-5:]] == ["note", "    ", "    ", "    ", "note"]
 
 
 def test_figure_draws_each_answer_once(answer):

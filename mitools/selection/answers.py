@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
+from mitools.results import brief, noted
+
 _SHOWN = 12
 
 
@@ -105,13 +107,13 @@ class Selection:
         lines = [
             f"{self.search}: {len(self.chosen)} of {len(self.features)} features: "
             f"{shown or 'none'}{more}",
-            f"  information  {self.information:.4g} nats{beside} [{self.method}]",
+            f"  information  {self.information:.4g} nats{beside} [{brief(self.method)}]",
         ]
         if self.confidence is not None:
             lines.append(
-                f"  tests        {self.test}, {self.confidence:.0%} confidence, "
+                f"  tests        {brief(self.test)}, {self.confidence:.0%} confidence, "
                 f"correction: {self.correction}"
             )
         lines.append(f"  order        {self.order}")
-        lines.extend(f"  note         {note}" for note in self.notes)
+        lines.extend(noted(self.notes, 15))
         return "\n".join(lines)

@@ -5,7 +5,6 @@ import ctypes
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 _STATUS, _REFERENCES = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -33,12 +32,7 @@ class Meter:
         self._start_cpu, self._start = time.process_time(), time.perf_counter()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.seconds = round(time.perf_counter() - self._start, 6)
         self.cpu_seconds = round(time.process_time() - self._start_cpu, 6)
         peak = _resident()["VmHWM"] if self._resets else _highest()

@@ -9,13 +9,12 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from estimators_bench.contenders.kinds import Answer
 from estimators_bench.plan import Key, Unit
 from estimators_bench.tasks.kinds import MaskTask, SampleTask
-from mitools._files import replacing
+from mitools._files import locked, replacing
 from mitools._validation import ADDRESS, FileFormatError
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ class Journal:
     def __init__(self, folder: Path, fresh: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._lock = _locked(folder)
+        self._lock = locked(folder, "out")
         paths = [folder / RECORDS, folder / COSTS]
         try:
             for path in paths:
@@ -157,12 +156,7 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for file in self._files:
             file.close()
         self._unlock()
@@ -305,21 +299,3 @@ def _rows(path: Path) -> list[Row]:
             ) from None
         rows.append(row)
     return rows
-
-
-def _locked(folder: Path) -> int | None:
-    """Return a descriptor of the folder that no other run can have as well."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks
-        return None
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise ValueError(
-            f"out must be a folder to which no other run is writing; {folder} has one. "
-            "Wait for it, or name another folder."
-        ) from None
-    return descriptor

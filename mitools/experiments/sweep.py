@@ -19,7 +19,7 @@ import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from tqdm import tqdm
 
-from mitools._files import replacing
+from mitools._files import locked, replacing
 from mitools.experiments.jobs import RESULTS, Architecture, DataSource, Job, run
 from mitools.pruning import Pruner
 from mitools.training import Training
@@ -312,20 +312,9 @@ def _alone_in(place: Path | None) -> Iterator[None]:
         yield
         return
     (place / "records").mkdir(parents=True, exist_ok=True)
+    lock = locked(place, "folder")
     try:
-        import fcntl
-    except ImportError:  # Windows has no such locks
-        yield
-        return
-    descriptor = os.open(place, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(
-                f"folder must be one that no other sweep is using; {place} has one. Wait for it, "
-                "or name another folder."
-            ) from None
         yield
     finally:
-        os.close(descriptor)
+        if lock is not None:
+            os.close(lock)

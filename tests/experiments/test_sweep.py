@@ -264,7 +264,7 @@ def test_one_sweep_at_a_time_in_a_folder(tmp_path):
     fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
     descriptor = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    with pytest.raises(ValueError, match="no other sweep is using"):
+    with pytest.raises(ValueError, match="no other run is using"):
         sweep(some_jobs(1), tmp_path)
     os.close(descriptor)
     assert len(sweep([], tmp_path)) == 0

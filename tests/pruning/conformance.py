@@ -3,18 +3,23 @@
 To test a pruner of your own, parametrise over `CHECKS` and `example_nets.NETS`; `make` returns a
 fresh (model, samples). For a pruner of whole channels, take `STRUCTURED_CHECKS` and
 `example_nets.CHANNEL_NETS`: it keeps at most the weights asked for, and stops because another
-channel would not fit.
+channel would not fit. Besides, for pruners that read labels `check_labels_are_asked_for`, for those
+that need slopes `check_every_weight_is_seen`, for those that keep checkpoints
+`check_it_goes_on_when_killed`, for data-free ones `check_reads_no_data`, and for those of one
+ranking `check_nested`.
 """
 
 import copy
 import pickle
 import random
 import re
+import tempfile
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import mitools.pruning
 import mitools.training
@@ -128,7 +133,32 @@ def check_excluded_weights_take_no_part(pruner, make):
     assert mask.nonzeros == round(0.3 * mask.size)
 
 
+def check_densities_are_checked(pruner, make):
+    model, data = make()
+    names = tuple(prunable(model))
+    for density in (-0.1, 1.1, 10, float("nan"), float("inf"), "0.5", None, True):
+        with pytest.raises(ValueError, match="density must"):
+            prune(model, data, pruner, density=density)
+        with pytest.raises(ValueError, match="density must"):
+            pruner.mask(model, data, density, names)
+
+
+def check_integers_are_no_weights(pruner, make):
+    """Quantised weights stay whole, or are refused where they are asked for by name."""
+    model, data = make()
+    name, weight = next(iter(prunable(model).items()))
+    holder, _, attribute = name.rpartition(".")
+    delattr(model.get_submodule(holder), attribute)
+    whole = nn.Parameter((100 * weight.detach()).to(torch.int8), requires_grad=False)
+    model.get_submodule(holder).register_parameter(attribute, whole)
+    assert name not in prunable(model)
+    with pytest.raises(ValueError, match=f"floating-point.*{name}|{name}.*floating"):
+        pruner.mask(model, data, 0.5, (name,))
+
+
 CHECKS = (
+    check_densities_are_checked,
+    check_integers_are_no_weights,
     check_exact_count,
     check_counts_with_all_weights_equal,
     check_model_is_untouched,
@@ -214,6 +244,8 @@ def check_excluded_layers_stay_whole(pruner, make):
 
 
 STRUCTURED_CHECKS = (
+    check_densities_are_checked,
+    check_integers_are_no_weights,
     check_channels_that_fit,
     check_whole_channels,
     check_least_density_is_told,
@@ -250,6 +282,88 @@ def check_reads_no_data(pruner, make):
 
     mask = prune(model, Sealed(), pruner, density=0.3)
     assert mask == prune(model, data, pruner, density=0.3)
+
+
+def check_labels_are_asked_for(pruner, make):
+    """For pruners that read labels: what is missing or impossible is said, not guessed."""
+    model, data = make()
+    alone = DataLoader(TensorDataset(data.inputs), batch_size=8)
+    for given in (None, data.inputs, alone, (data.inputs, None)):
+        with pytest.raises((TypeError, ValueError), match=r"(loader|data)('s targets)? must"):
+            prune(model, given, pruner, density=0.7)
+    for targets, said in (
+        (data.targets + 50, "targets must be classes 0"),
+        (data.targets - 9, "targets must be classes 0"),
+        (data.targets[:5], "same number of samples"),
+        (torch.ones(len(data), 77), "targets must have the shape of the model's outputs"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            prune(model, (data.inputs, targets), pruner, density=0.7)
+
+
+class Detached(nn.Module):
+    """Three layers of which autograd does not see some, and one is not used at all."""
+
+    def __init__(self, *hidden):
+        super().__init__()
+        self.first, self.last, self.spare = nn.Linear(6, 8), nn.Linear(8, 3), nn.Linear(5, 5)
+        self.hidden = hidden
+
+    def forward(self, x):
+        for name in ("first", "last"):
+            x = getattr(self, name)(x)
+            x = x.detach() if name in self.hidden else x
+        return x
+
+
+def check_every_weight_is_seen(pruner, make=None):
+    """For pruners that need slopes: weights hidden from autograd are refused, idle ones are not."""
+    data = torch.ones(9, 6), torch.arange(9) % 3
+    for hidden in ("first", "last"):
+        with pytest.raises(ValueError, match="model must be differentiable in"):
+            prune(Detached(hidden), data, pruner, density=0.5)
+    assert prune(Detached(), data, pruner, density=0.25).nonzeros == round(0.25 * 97)
+
+
+class Killed(BaseException):
+    pass
+
+
+def check_it_goes_on_when_killed(pruner, make, density=0.6):
+    """For pruners that keep checkpoints: killed at any pass, they go on, and end with the same."""
+    model, data = make()
+    passes, stop = [], [0]
+
+    def counted(*_):
+        passes.append(1)
+        if len(passes) == stop[0]:
+            raise Killed
+
+    def found(place, last=0):
+        passes.clear()
+        stop[0] = last
+        handle = model.register_forward_pre_hook(counted)
+        try:
+            return prune(model, data, pruner, density=density, checkpoint=place)
+        finally:
+            handle.remove()
+
+    expected = found(None)
+    total = len(passes)
+    assert total > 5
+    for last in (3, total // 2, total - 1):
+        with tempfile.TemporaryDirectory() as place:
+            with pytest.raises(Killed):
+                found(place, last)
+            torch.rand(3)  # something else draws in between
+            assert found(place) == expected
+            assert last < 4 or len(passes) < total  # it went on, and did not start anew
+            assert found(place) == expected
+            other = copied(model)
+            with torch.no_grad():
+                next(other.parameters()).add_(0.01)
+            with pytest.raises(ValueError, match="checkpoint must be of"):
+                prune(other, data, pruner, density=density, checkpoint=place)
 
 
 def check_nested(pruner, make, densities=(0.8, 0.4, 0.1)):

@@ -4,7 +4,11 @@ import pytest
 import torch
 from conformance import (
     CHECKS,
+    check_counts_with_all_weights_equal,
+    check_every_weight_is_seen,
     check_exact_count,
+    check_it_goes_on_when_killed,
+    check_labels_are_asked_for,
     check_model_is_untouched,
     check_nested,
     check_no_global_randomness,
@@ -31,6 +35,7 @@ from mitools.pruning import (
     Pruner,
     Random,
     Shuffled,
+    SquaredGradient,
     SynFlow,
     prune,
 )
@@ -58,8 +63,7 @@ ONE_RANKING = [
     OneShot(SNIP(), scope=Floor(2)),
 ]
 QUICK = Training(epochs=2, batch_size=8, optimizer=SGD(lr=0.05, momentum=0.9))
-EVERY = [
-    *DATA_FREE,
+BY_SLOPES = [
     OneShot(SNIP()),
     Iterative(SNIP(batches=2), rounds=3),
     FORCE(rounds=3),
@@ -67,12 +71,15 @@ EVERY = [
     Iterative(GraSP(signed=False), rounds=2, scope=Floor(1)),
     OneShot(ProsPr(steps=2)),
     Shuffled(OneShot(SNIP())),
+]
+THAT_TRAIN = [
     MagnitudeAfterTraining(QUICK),
     MagnitudeAfterTraining(QUICK, score=LAMP()),
     GradualMagnitude(QUICK, prunings=3),
     IMP(QUICK, rate=0.5, rewind_steps=2),
     AutoSparse(Training(epochs=1, batch_size=12), rounds=2, lowest=0.1, epochs=1),
 ]
+EVERY = [*DATA_FREE, *BY_SLOPES, *THAT_TRAIN]
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -86,6 +93,24 @@ def test_conformance(check, pruner, net):
 @pytest.mark.parametrize("pruner", DATA_FREE, ids=repr)
 def test_data_free_pruners_never_open_the_loader(pruner, net):
     check_reads_no_data(pruner, NETS[net])
+
+
+@pytest.mark.parametrize("pruner", [*BY_SLOPES, *THAT_TRAIN], ids=repr)
+def test_labels_are_asked_for(pruner):
+    check_labels_are_asked_for(pruner, NETS["plain"])
+
+
+@pytest.mark.parametrize(
+    "pruner", [*BY_SLOPES, OneShot(SquaredGradient()), Iterative(SynFlow(), rounds=3)], ids=repr
+)
+def test_every_weight_is_seen(pruner):
+    check_every_weight_is_seen(pruner)
+
+
+@pytest.mark.parametrize("net", ["plain", "batch norm"])
+@pytest.mark.parametrize("pruner", [*THAT_TRAIN, Shuffled(IMP(QUICK, rounds=2))], ids=repr)
+def test_goes_on_when_killed(pruner, net):
+    check_it_goes_on_when_killed(pruner, NETS[net])
 
 
 @pytest.mark.parametrize("pruner", ONE_RANKING, ids=repr)
@@ -124,7 +149,7 @@ class DrawsGlobally:
 
 
 @pytest.mark.parametrize(("check", "wrong"), [
-    (CHECKS[1], KeepsTies()),
+    (check_counts_with_all_weights_equal, KeepsTies()),
     (check_model_is_untouched, LeavesTraces()),
     (check_no_global_randomness, DrawsGlobally()),
     (check_reads_no_data, OneShot(SNIP())),

@@ -5,7 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from conformance import STRUCTURED_CHECKS
+from conformance import (
+    STRUCTURED_CHECKS,
+    check_it_goes_on_when_killed,
+    check_labels_are_asked_for,
+)
 from example_nets import CHANNEL_NETS, NETS, plain, samples
 from torch import nn
 
@@ -305,6 +309,19 @@ def test_too_low_a_density_shows_before_the_training(monkeypatch):
     monkeypatch.setattr(oto, "train", None)
     with pytest.raises(ValueError, match="density must leave room for 1 channel in every group"):
         prune(model, data, STRONG, density=0.01)
+
+
+@pytest.mark.parametrize("dual", [False, True])
+@pytest.mark.parametrize("check", [check_labels_are_asked_for, check_it_goes_on_when_killed])
+def test_conformance_of_what_trains(check, dual):
+    check(replace(STRONG, dual=dual), CHANNEL_NETS["linear"])
+
+
+@pytest.mark.parametrize("dual", [False, True])
+def test_a_frozen_network_is_refused(dual):
+    model, data = NETS["plain"]()
+    with pytest.raises(ValueError, match="model must have weights to train"):
+        prune(model.requires_grad_(False), data, replace(STRONG, dual=dual, warm_up=0), density=0.7)
 
 
 @pytest.mark.parametrize("net", CHANNEL_NETS)

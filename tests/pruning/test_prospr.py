@@ -65,6 +65,27 @@ def test_without_a_step_it_is_snip(net):
             torch.testing.assert_close(score, expected[name], rtol=0, atol=1e-12)
 
 
+def test_a_frozen_network_does_not_move():
+    model, data = plain(dtype=torch.float64), samples((6,), n=24)
+    names = tuple(prunable(model))
+    expected = SNIP().scores(model, batches_of(data)[2], names)
+    model.requires_grad_(False)
+    found = ProsPr(steps=2).scores(model, batches_of(data), names)
+    for name in names:
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-12)
+
+
+def test_networks_that_insist_on_float32():
+    class Single(torch.nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.float())
+
+    model, data = Single(torch.nn.Linear(6, 3)), samples((6,))
+    with pytest.raises(ValueError, match=r"run in torch.float64.*precision='model'"):
+        prune(model, data, OneShot(ProsPr()), density=0.5)
+    assert prune(model, data, OneShot(ProsPr(precision="model")), density=0.5).nonzeros == 9
+
+
 def test_first_order_drops_what_the_descent_adds():
     model, data = plain(dtype=torch.float64), samples((6,))
     batches, names = batches_of(data), tuple(prunable(model))

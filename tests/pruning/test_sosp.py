@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conformance import STRUCTURED_CHECKS
+from conformance import STRUCTURED_CHECKS, check_labels_are_asked_for
 from example_nets import CHANNEL_NETS, samples
 from torch import nn
 from torch.func import functional_call
@@ -103,6 +103,21 @@ def test_both_orders_count():
     slope = torch.autograd.grad(F.cross_entropy(model(given[0]), given[1]), inner)[0]
     first = (weights["inner.weight"] * slope).flatten(1).sum(1).abs()
     assert (found > first * 1.01).all()
+
+
+def test_labels_are_asked_for():
+    check_labels_are_asked_for(SOSP(), CHANNEL_NETS["linear"])
+
+
+class Rounding(nn.Sequential):
+    def forward(self, x):
+        return self[1](self[0](x).round())
+
+
+def test_slopes_that_do_not_change_are_refused():
+    model = Rounding(nn.Linear(6, 8), nn.Linear(8, 3))
+    with pytest.raises(ValueError, match=r"differentiable twice.*round\(\)"):
+        prune(model, samples((6,)), SOSP(), density=0.5)
 
 
 @pytest.mark.parametrize("net", CHANNEL_NETS)

@@ -1,5 +1,9 @@
 """The command line: what it prints where, what it writes, and what it exits with."""
 
+import argparse
+import subprocess
+import sys
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -143,7 +147,7 @@ def test_interruption_has_its_own_code(monkeypatch, capsys):
 def test_mipp_saves_a_smaller_network(tmp_path, capsys):
     small, out = tmp_path / "small.safetensors", tmp_path / "mask.safetensors"
     given = ["prune", "--model", "mlp:64-40-20-10", "--train", "12", "--quiet", "--out", str(out)]
-    given += ["--method", "mipp", "--density", "0.3", "--smaller", str(small)]
+    given += ["--method", "mipp", "--density", "0.3", "--shrink", str(small)]
     assert cli.main(given) == 0
     told = capsys.readouterr().out
     assert cli.main([*given, "--reconstruct"]) == 0
@@ -154,4 +158,68 @@ def test_mipp_saves_a_smaller_network(tmp_path, capsys):
     kept = sum(t.numel() for name, t in weights.items() if name.endswith("weight"))
     assert kept == mask.nonzeros < 0.3 * mask.size + 1
     assert cli.main([*given[:-2], "--reconstruct"]) == 2
-    assert "--smaller" in capsys.readouterr().err
+    assert "--shrink" in capsys.readouterr().err
+
+
+def test_any_mask_of_channels_is_reconstructed(tmp_path, capsys):
+    weights, out = tmp_path / "whole.safetensors", tmp_path / "mask.safetensors"
+    given = ["prune", "--model", "mlp:64-40-10", "--train", "8", "--quiet", "--out", str(out)]
+    given += ["--density", "0.3", "--save-weights", str(weights)]
+    given += ["--shrink", str(tmp_path / "small.safetensors")]
+    reached = {}
+    for pruner in ("structured-magnitude", "thinet", "structured-random"):
+        for rewritten in ([], ["--reconstruct"]):
+            assert cli.main([*given, "--pruner", pruner, *rewritten]) == 0
+            said = capsys.readouterr().out
+            reached[pruner, bool(rewritten)] = float(said.split("whole, ")[1].split("%")[0])
+        assert reached[pruner, True] > reached[pruner, False] + 3
+    assert cli.main([*given, "--pruner", "snip", "--reconstruct"]) == 2
+    assert "a pruner of whole channels; got --pruner snip" in capsys.readouterr().err
+
+
+def test_seeds_reach_weights_trainings_and_random_masks(tmp_path, capsys):
+    def made(pruner, seed):
+        out, weights = tmp_path / "m.safetensors", tmp_path / "w.safetensors"
+        given = ["--pruner", pruner, "--density", "0.2", "--out", str(out), "--train", "1"]
+        given += ["--save-weights", str(weights), "--seed", seed]
+        assert cli.main(["prune", *SETTING, *given]) == 0
+        capsys.readouterr()
+        return Mask.load(out), load_file(weights)["fc1.weight"]
+
+    (first, one), (again, same), (other, two) = (
+        made("random", "0"),
+        made("random", "0"),
+        made("random", "1"),
+    )
+    assert first == again and torch.equal(one, same)
+    assert first != other and not torch.equal(one, two)
+    assert "Random(seed=0)" in first.pruner and "Random(seed=1)" in other.pruner
+    assert "seed=1" in cli.pruning._pruner("imp", None, 1).training.__repr__()
+
+
+def test_every_option_says_what_it_is():
+    (commands,) = (a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for name, command in commands.choices.items():
+        for action in command._actions:
+            assert action.help, (name, action)
+            if action.default not in (None, False) and action.dest != "help":
+                assert "(" in action.help, (name, action)  # the default
+
+
+def test_the_package_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "mitools", "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "mitools demo" in done.stdout
+
+
+def test_networks_that_do_not_fit_their_data_are_named(tmp_path, mask, capsys):
+    out = ["--out", str(tmp_path / "m.safetensors"), "--quiet"]
+    for pruner in ("snip", "magnitude", "mipp"):
+        given = ["prune", "--model", "mlp:32-9-10", "--pruner", pruner, "--density", "0.5", *out]
+        assert cli.main(given) == 2
+        assert "with the 64 numbers of an input" in capsys.readouterr().err
+    assert cli.main(["peff", "--model", "mlp:64-12-5", "--mask", str(mask)]) == 2
+    assert "got 'mlp:64-12-5'. Write mlp:64-12-10." in capsys.readouterr().err
+    assert cli.main(["peff", "--model", "mlp:64-13-10", "--mask", str(mask)]) == 2
+    assert "mask must fit the model" in capsys.readouterr().err

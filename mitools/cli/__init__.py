@@ -19,7 +19,7 @@ information counts like weights. mitools prunes networks, and bounds it from bot
   mitools peff  --data digits --flips 0.2 \\
       --model mlp:64-100-100-10 --mask mask.safetensors
   mitools prune --data digits --model lenet-5 --train 10 --method mipp --density 0.2 \\
-      --smaller small.safetensors --reconstruct     physically smaller, no training
+      --shrink small.safetensors --reconstruct      physically smaller, no training
   mitools sweep examples/sweep.toml               pruners x densities x seeds, resumable
   mitools bench                                   every estimator where the truth is known
 """

@@ -14,14 +14,32 @@ def add_to(commands: Any) -> None:
         "mask, and retrain. Needs no network and about a minute. Writes a table to stdout, and "
         "demo.csv and demo.png to --out.",
     )
-    demo.add_argument("--out", type=Path, default=Path("mitools-demo"), metavar="FOLDER")
-    demo.add_argument("--density", type=float, default=0.1, help="share of weights kept (0.1)")
-    demo.add_argument("--flips", type=float, default=0.5, help="share of wrong labels (0.5)")
     demo.add_argument(
-        "--datasets", type=int, default=5, help="noise draws on which to prune again (5)"
+        "--out",
+        type=Path,
+        default=Path("mitools-demo"),
+        metavar="FOLDER",
+        help="for demo.csv and demo.png (mitools-demo)",
     )
-    demo.add_argument("--seed", type=int, default=0)
-    demo.add_argument("--jobs", type=int, default=-1, help="processes (all cores)")
+    demo.add_argument(
+        "--density", type=float, default=0.1, metavar="SHARE", help="of weights kept (0.1)"
+    )
+    demo.add_argument(
+        "--flips", type=float, default=0.5, metavar="SHARE", help="of labels made wrong (0.5)"
+    )
+    demo.add_argument(
+        "--datasets",
+        type=int,
+        default=5,
+        metavar="N",
+        help="draws of the noise on which to prune again (5)",
+    )
+    demo.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of weights, noise and trainings (0)"
+    )
+    demo.add_argument(
+        "--jobs", type=int, default=-1, metavar="N", help="processes (-1: as many as cores)"
+    )
     demo.add_argument("--quiet", action="store_true", help="no progress on stderr")
     demo.set_defaults(run=_demo)
 

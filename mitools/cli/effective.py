@@ -12,21 +12,36 @@ def add_to(commands: Any) -> None:
     peff = commands.add_parser(
         "peff",
         help="effective parameters of a saved mask",
-        description="Bound the effective parameter count of a mask. A pruner that does not train "
-        "is run again on 16 data sets for a tighter upper bound, others with --resample K.",
+        description="Bound the effective parameter count of a mask: the weights it keeps, and the "
+        "information on the data that it holds, in nats. Data and network must be those of "
+        "`mitools prune`. A pruner that does not train is run again on 16 other data sets for a "
+        "tighter upper bound, others with --resample.",
     )
     add_setting(peff)
-    peff.add_argument("--mask", type=Path, required=True, help=".safetensors, .npz or torch file")
-    peff.add_argument("--resample", type=int, metavar="K", help="run the pruner again K times")
-    peff.add_argument("--heldout", action="store_true", help="use the test split for a lower bound")
-    peff.add_argument("--bits", action="store_true", help="print p_eff in bits, not nats")
+    peff.add_argument(
+        "--mask",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the mask: a .safetensors, .npz or torch file",
+    )
+    peff.add_argument(
+        "--resample", type=int, metavar="K", help="run the pruner again on K other data sets"
+    )
+    peff.add_argument(
+        "--heldout",
+        action="store_true",
+        help="bound from below by how the masked, untrained network does on the test split, too",
+    )
+    peff.add_argument("--bits", action="store_true", help="print p_eff in bits, too")
     peff.add_argument("--json", type=Path, metavar="FILE", help="save the whole answer")
-    peff.add_argument("--jobs", type=int, help="processes for --resample (1)")
+    peff.add_argument("--jobs", type=int, metavar="N", help="processes for --resample (1)")
     peff.add_argument(
         "--limit",
         choices=("certified", "student"),
         default="certified",
-        help="upper limit of --resample: one that always holds (default), or Student's",
+        help="upper limit of --resample: one that always holds (certified), or Student's, which is "
+        "closer and approximate",
     )
     peff.set_defaults(run=_peff)
 

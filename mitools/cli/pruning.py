@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from mitools.data import Samples
     from mitools.pruning import Mask, Pruner
 
-PRUNERS = (
+_OF_WEIGHTS = (
     *("random", "random-layerwise", "random-erk", "magnitude", "lamp", "snip", "snip-shuffled"),
     *("iter-snip", "force", "grasp", "iter-grasp", "prospr", "synflow"),
     *("magnitude-after-training", "gradual-magnitude", "imp", "autosparse"),
+)
+_OF_CHANNELS = (
     *("structured-random", "structured-magnitude", "structured-snip", "structured-grasp"),
     *("structured-synflow", "sosp-h", "thinet", "thinet-forward", "oto", "oto-v2", "mipp"),
 )
+PRUNERS = (*_OF_WEIGHTS, *_OF_CHANNELS)
 """Names of pruners, written out: this module is imported before torch."""
 
 
@@ -39,15 +42,31 @@ def add_to(commands: Any) -> None:
         required=True,
         choices=PRUNERS,
         metavar="NAME",
-        help=f"one of {', '.join(PRUNERS)}",
+        help=f"of single weights: {', '.join(_OF_WEIGHTS)}; of whole channels: "
+        f"{', '.join(_OF_CHANNELS)}",
     )
-    prune.add_argument("--density", type=float, required=True, help="share of weights kept")
-    prune.add_argument("--train", type=int, metavar="EPOCHS", help="train the whole network first")
-    prune.add_argument("--epochs", type=int, help="of training, for pruners that train")
-    prune.add_argument("--out", type=Path, default=Path("mask.safetensors"))
-    prune.add_argument("--save-weights", type=Path, metavar="FILE", help="save whole weights too")
     prune.add_argument(
-        "--smaller",
+        "--density", type=float, required=True, metavar="SHARE", help="of weights kept"
+    )
+    prune.add_argument("--train", type=int, metavar="EPOCHS", help="train the whole network first")
+    prune.add_argument(
+        "--epochs", type=int, metavar="EPOCHS", help="of training, for pruners that train"
+    )
+    prune.add_argument(
+        "--out",
+        type=Path,
+        default=Path("mask.safetensors"),
+        metavar="FILE",
+        help="where to save the mask (mask.safetensors)",
+    )
+    prune.add_argument(
+        "--save-weights",
+        type=Path,
+        metavar="FILE",
+        help="save the whole network's weights too, from which the mask was made",
+    )
+    prune.add_argument(
+        "--shrink",
         type=Path,
         metavar="FILE",
         help="save the weights of the network without its dead channels, and say what it costs",
@@ -55,7 +74,8 @@ def add_to(commands: Any) -> None:
     prune.add_argument(
         "--reconstruct",
         action="store_true",
-        help="for --smaller with mipp: least-squares weights, so that it works without training",
+        help="for --shrink, and pruners of channels: least-squares weights for what stays, so that "
+        "it works without training",
     )
     prune.set_defaults(run=make)
 
@@ -64,11 +84,15 @@ def make(options: argparse.Namespace) -> int:
     """Prune, save and say what came out."""
     from mitools.pruning import prune
 
-    for option in ("out", "save_weights", "smaller"):
+    for option in ("out", "save_weights", "shrink"):
         if getattr(options, option) is not None:
             check_folder(f"--{option.replace('_', '-')}", getattr(options, option))
-    if options.reconstruct and (options.smaller is None or options.pruner != "mipp"):
-        raise ValueError("--reconstruct must come with --smaller and --pruner mipp.")
+    if options.reconstruct and (options.shrink is None or options.pruner not in _OF_CHANNELS):
+        raise ValueError(
+            "--reconstruct must come with --shrink and a pruner of whole channels; got --pruner "
+            f"{options.pruner}{'' if options.shrink else ' without --shrink'}. Such are: "
+            f"{', '.join(_OF_CHANNELS)}."
+        )
     samples, model = samples_of(options, train=True), model_of(options)
     if options.train is not None:
         _train(model, samples, options)
@@ -80,9 +104,9 @@ def make(options: argparse.Namespace) -> int:
     print(mask)
     for layer in mask.layers():
         print(f"  {layer.name:<24} {layer.kept:>10,} of {layer.size:>10,}  ({layer.density:.2%})")
-    if options.smaller is not None:
-        _save(_smaller(model, mask, samples, options), options.smaller)
-        print(f"wrote {options.smaller}")
+    if options.shrink is not None:
+        _save(_smaller(model, mask, samples, options), options.shrink)
+        print(f"wrote {options.shrink}")
     print(f"wrote {options.out}")
     return 0
 
@@ -124,9 +148,10 @@ def _save(model: "nn.Module", path: Path) -> None:
 
 def _pruner(name: str, epochs: int | None, seed: int) -> "Pruner":
     from mitools import pruning
+    from mitools.experiments.reseeding import reseeded
     from mitools.mipp import MIPP
 
-    pruner: Pruner = MIPP() if name == "mipp" else pruning.PRUNERS[name]
+    pruner: Pruner = reseeded(MIPP() if name == "mipp" else pruning.PRUNERS[name], seed)
     training = getattr(pruner, "training", None)
     if training is None:
         if epochs is not None:
@@ -135,7 +160,7 @@ def _pruner(name: str, epochs: int | None, seed: int) -> "Pruner":
                 "--train trains the whole network first."
             )
         return pruner
-    changed = dataclasses.replace(training, seed=seed)
-    if epochs is not None:
-        changed = dataclasses.replace(changed, epochs=epochs)
-    return dataclasses.replace(pruner, training=changed)  # pyright: ignore
+    if epochs is None:
+        return pruner
+    trained = dataclasses.replace(training, epochs=epochs)
+    return dataclasses.replace(pruner, training=trained)  # pyright: ignore

@@ -16,27 +16,41 @@ _SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32)}
 
 def add_setting(command: argparse.ArgumentParser) -> None:
     """Add the options that name the data and the network."""
-    command.add_argument("--data", choices=_DATA, default="digits")
     command.add_argument(
-        "--root", type=Path, default=Path("data"), help="folder of image sets, torchvision's layout"
+        "--data", choices=_DATA, default="digits", help="what to prune and train on (digits)"
     )
-    command.add_argument("--flips", type=float, default=0.0, help="share of labels made wrong")
-    command.add_argument("--noise-seed", type=int, default=0, help="which labels are wrong (0)")
+    command.add_argument(
+        "--root",
+        type=Path,
+        default=Path("data"),
+        help="of image sets, as torchvision lays them out (data)",
+        metavar="FOLDER",
+    )
+    command.add_argument(
+        "--flips", type=float, default=0.0, metavar="SHARE", help="of labels made wrong (0)"
+    )
+    command.add_argument(
+        "--noise-seed", type=int, default=0, metavar="N", help="decides which are wrong (0)"
+    )
     command.add_argument(
         "--model",
         default="mlp:64-100-100-10",
         metavar="NAME",
         help="mlp:WIDTH-…-WIDTH, lenet-300-100, lenet-5; vgg16, resnet20 and other depths, "
-        ":FACTOR on their channels; vit, :WIDTH of its tokens",
+        ":FACTOR on their channels; vit, :WIDTH of its tokens (mlp:64-100-100-10)",
     )
     command.add_argument(
-        "--seed", type=int, default=0, help="of the initial weights, and of trainings (0)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of weights, trainings and random masks (0)",
     )
     command.add_argument(
         "--weights",
         type=Path,
         metavar="FILE",
-        help="initial weights, safetensors, instead of --seed",
+        help="safetensors of initial weights, instead of those of --seed",
     )
     command.add_argument("--quiet", action="store_true", help="no progress on stderr")
 

@@ -15,12 +15,20 @@ def add_to(commands: Any) -> None:
         "it), and print means over seeds. Every finished job is kept in the folder at once: kill "
         "it whenever you like, the same command goes on. A job that fails becomes a row.",
     )
-    sweep.add_argument("file", type=Path, metavar="FILE.toml")
-    sweep.add_argument("--out", type=Path, metavar="FOLDER", help="(named after the file)")
+    sweep.add_argument("file", type=Path, metavar="FILE.toml", help="what to do")
     sweep.add_argument(
-        "--root", type=Path, default=Path("data"), help="folder of image sets, torchvision's layout"
+        "--out", type=Path, metavar="FOLDER", help="for results (named after the file)"
     )
-    sweep.add_argument("--jobs", type=int, default=1, help="processes (1); -1: all cores")
+    sweep.add_argument(
+        "--root",
+        type=Path,
+        default=Path("data"),
+        metavar="FOLDER",
+        help="of image sets, as torchvision lays them out (data)",
+    )
+    sweep.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="processes (1); -1: as many as cores"
+    )
     sweep.add_argument("--retry", action="store_true", help="do again what failed before")
     sweep.add_argument("--quiet", action="store_true", help="no progress on stderr")
     sweep.set_defaults(run=_sweep)

@@ -7,6 +7,7 @@ from mitools.mipp.engines import Elimination, Engine, Layer, Reads, Relation, St
 from mitools.mipp.gaussian import Gaussian
 from mitools.mipp.moments import Moments, Reading, moments
 from mitools.mipp.predictive import Predictive
+from mitools.mipp.refitting import refitted
 from mitools.mipp.rewriting import reconstructed
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "mipp",
     "moments",
     "reconstructed",
+    "refitted",
 ]

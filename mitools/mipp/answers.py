@@ -1,12 +1,14 @@
 """What MIPP answers: a mask, and for each layer what it tells of the next before and after."""
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import pandas as pd
 from torch import Tensor, nn
 
 from mitools.mipp.engines import Step
 from mitools.mipp.moments import Moments
+from mitools.mipp.refitting import refitted
 from mitools.mipp.rewriting import reconstructed
 from mitools.pruning.mask import Mask
 
@@ -111,6 +113,23 @@ class Preserved:
         See `mitools.mipp.reconstructed`.
         """
         return reconstructed(model, self.mask, self.moments, ridge=ridge)
+
+    def refitted(
+        self,
+        model: nn.Module,
+        loader: Any,
+        *,
+        places: int | None = 64,
+        ridge: float = 1e-6,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> nn.Module:
+        """Return a pruned copy, fitted layer by layer to what the dense network computes.
+
+        See `mitools.mipp.refitted`.
+        """
+        options = {"places": places, "ridge": ridge, "seed": seed, "progress": progress}
+        return refitted(model, self.mask, loader, **options)
 
     def __str__(self) -> str:
         head = (

@@ -1,24 +1,23 @@
 """The question: which channels preserve what each layer tells of the next."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from torch import nn
 
 from mitools._validation import checked_count
 from mitools.mipp.answers import LayerReport, Preserved
+from mitools.mipp.densities import at_density
 from mitools.mipp.engines import Engine
 from mitools.mipp.gaussian import Gaussian
 from mitools.mipp.layers import Found, eliminated
 from mitools.mipp.moments import INPUTS, Moments, Reduction, Target, moments
 from mitools.pruning.mask import Mask
-from mitools.pruning.pruners import size_of
 from mitools.pruning.scoring import parameters_named
-from mitools.pruning.selection import check_density, count_kept
-from mitools.pruning.structured import weights_of
+from mitools.pruning.selection import check_density
+from mitools.pruning.structured import Competition, check_competition
 
-_HALVINGS = 11
 _LOUD = 3.0  # noise by signal, above which one knob for all layers starves some
 
 
@@ -29,6 +28,7 @@ def mipp(
     *,
     density: float | None = None,
     widths: Mapping[str, int] | None = None,
+    scope: Competition = "global",
     target: Target = "next",
     inputs: bool = False,
     reduce: Reduction | None = None,
@@ -51,16 +51,20 @@ def mipp(
     ----------
     model : Module
         Not changed.
-    loader : DataLoader, Dataset, `Samples`, pair, or Moments
-        The data, or what `moments` made of them: then no pass is needed, and target, inputs,
-        reduce, places, names and seed are as they were then; to ask for others is an error.
+    loader : DataLoader, Dataset, `Samples`, pair, array or Moments
+        The data, or an array of inputs; or what `moments` made of them: then no pass is needed, and
+        target, inputs, reduce, places, names and seed are as they were then; to ask for others is
+        an error.
     engine : Engine
         How information is told, with the knob that decides what is significant.
     density : float in [0, 1], optional
-        Instead of the knob: at most this share of the prunable weights stays, the same knob for
-        all layers, by bisection.
+        At most this share of the prunable weights stays.
     widths : mapping of str to int, optional
-        Instead of the knob: how many channels of each group stay; others stay whole.
+        How many channels of each group stay; others stay whole.
+    scope : "global" or "layer"
+        Of a density: one knob for all groups, found by bisection instead of the engine's own,
+        decides how many channels each keeps, but no less than half of an even share; or every
+        group keeps the same share.
     target : "next" or "output"
         What is to be told of: the next layer, or the network's output.
     inputs : bool
@@ -102,7 +106,8 @@ def mipp(
     >>> [(layer.layer, layer.channels, layer.kept) for layer in found.layers]
     [('fc1', 30, 30), ('fc2', 20, 20)]
     """
-    _check(model, engine, density, widths, checked_count("least", least))
+    _check(model, engine, density, widths)
+    check_competition(scope, least)
     if isinstance(loader, Moments):
         known = loader
         known.check_of(model)
@@ -120,12 +125,18 @@ def mipp(
             seed=seed,
             progress=progress,
         )
-    if density is not None:
-        engine, found = _bisected(model, known, engine, density, least, progress)
-    else:
+    if density is None:
         _check_widths(widths, known, least)
         found = eliminated(model, known, engine, least=least, widths=widths, progress=progress)
-    return _answer(known, engine, found)
+        return _answer(known, engine, found, found.mask.with_provenance(pruner=engine))
+    used, found = at_density(
+        model, known, engine, density, scope=scope, least=least, progress=progress
+    )
+    pruner = MIPP(used, scope, known.target, known.reduce, known.places, least, known.seed)
+    mask = found.mask.with_provenance(
+        pruner=pruner, density=float(density), fingerprint=known.fingerprint
+    )
+    return _answer(known, used, found, mask, notes=_moved(engine, used))
 
 
 @dataclass(frozen=True)
@@ -135,8 +146,8 @@ class MIPP:
     Parameters
     ----------
     engine : Engine
-        Its knob is moved until the density is met: for `Gaussian` the noise.
-    target, reduce, places, least, seed
+        How information is told.
+    scope, target, reduce, places, least, seed
         See `mipp`.
 
     References
@@ -145,6 +156,7 @@ class MIPP:
     """
 
     engine: Engine = Gaussian()
+    scope: Competition = "global"
     target: Target = "next"
     reduce: Reduction | None = None
     places: int | None = 64
@@ -161,11 +173,14 @@ class MIPP:
         progress: bool = False,
     ) -> Mask:
         """Return the mask that keeps at most ``round(density * size)`` weights."""
+        check_density(density)
+        parameters_named(model, names)
         found = mipp(
             model,
             loader,
             self.engine,
             density=density,
+            scope=self.scope,
             target=self.target,
             reduce=self.reduce,
             places=self.places,
@@ -174,88 +189,11 @@ class MIPP:
             seed=self.seed,
             progress=progress,
         )
-        return found.mask
-
-
-def _bisected(
-    model: nn.Module, known: Moments, engine: Engine, density: float, least: int, progress: bool
-) -> tuple[Engine, Found]:
-    """Return the mildest knob found at which few enough weights stay, and what stays there.
-
-    Where room is left for channels, the last ones dropped come back as long as they fit.
-    """
-    size = size_of(model, known.names)
-    keep = count_kept(check_density(density), size)
-    _check_room(model, known, keep, least)
-    if keep == size:
-        widths = {group.name: group.size for group in known.groups}
-        return engine, eliminated(model, known, engine, least=least, widths=widths)
-    mild, strong = 0.0, 1.0
-    more = sum(group.size for group in known.groups)
-    best: tuple[Engine, Found] | None = None
-    for _ in range(_HALVINGS):
-        middle = (mild + strong) / 2
-        tried = engine.at(middle)
-        found = eliminated(model, known, tried, least=least, progress=progress)
-        if found.mask.nonzeros > keep:
-            mild, more = middle, found.channels
-            continue
-        strong = middle
-        if best is None or found.mask.nonzeros > best[1].mask.nonzeros:
-            best = tried, found
-        if more - best[1].channels <= 1:
-            break
-    if best is None:
-        tried = engine.at(1.0)
-        best = tried, eliminated(model, known, tried, least=least, progress=progress)
-    tried, found = best
-    widths = _filled(model, known, found, keep)
-    if widths != found.widths:
-        found = eliminated(model, known, tried, least=least, widths=widths, progress=progress)
-    return tried, found
-
-
-def _filled(model: nn.Module, known: Moments, found: Found, keep: int) -> dict[str, int]:
-    """Return widths with as many more channels as fit, those first that were hardest to drop."""
-    widths = found.widths
-    gone = {
-        name: [step for step in result.steps if not step.kept]
-        for name, result in found.layers.items()
-    }
-    fits = set(gone)
-    while fits:
-        last = {name: gone[name][-1] for name in fits if gone[name]}
-        if not last:
-            break
-        name = min(last, key=lambda n: (last[n].p_value or 0.0, -last[n].phi))
-        more = {**widths, name: widths[name] + 1}
-        if _weights(model, known, more) <= keep:
-            widths = more
-            gone[name].pop()
-        else:
-            fits.remove(name)
-    return widths
-
-
-def _weights(model: nn.Module, known: Moments, widths: Mapping[str, int]) -> int:
-    """Return how many weights so many channels have."""
-    shapes = {name: p.shape for name, p in parameters_named(model, known.names).items()}
-    return weights_of(known.groups, [widths[group.name] for group in known.groups], shapes)
-
-
-def _check_room(model: nn.Module, known: Moments, keep: int, least: int) -> None:
-    needed = _weights(model, known, {g.name: min(least, g.size) for g in known.groups})
-    if needed > keep:
-        raise ValueError(
-            f"density must leave room for {least} channel{'s' * (least > 1)} in every group and "
-            f"for what belongs to none: {needed:,} weights, a density of "
-            f"{needed / size_of(model, known.names):.3g}; only {keep:,} are to stay. Raise the "
-            f"density{', or lower least.' if least > 1 else '.'}"
-        )
+        return found.mask.with_provenance(pruner=replace(self, engine=found.engine))
 
 
 def _check(
-    model: Any, engine: Any, density: float | None, widths: Mapping[str, int] | None, least: int
+    model: Any, engine: Any, density: float | None, widths: Mapping[str, int] | None
 ) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(
@@ -321,7 +259,19 @@ def _check_widths(widths: Mapping[str, int] | None, known: Moments, least: int) 
             )
 
 
-def _answer(known: Moments, engine: Engine, found: Found) -> Preserved:
+def _moved(asked: Engine, used: Engine) -> tuple[str, ...]:
+    """Say which setting of an engine a density moved, if somebody had chosen it."""
+    return tuple(
+        f"{field.name} of {getattr(asked, field.name)!r} was not used: the density asks for "
+        f"{getattr(used, field.name):.3g} in all groups. scope='layer' and widths leave it alone"
+        for field in (fields(asked) if is_dataclass(asked) else ())
+        if getattr(asked, field.name) not in (getattr(used, field.name), field.default)
+    )
+
+
+def _answer(
+    known: Moments, engine: Engine, found: Found, mask: Mask, notes: tuple[str, ...] = ()
+) -> Preserved:
     layers = tuple(
         LayerReport(
             layer=name,
@@ -335,14 +285,14 @@ def _answer(known: Moments, engine: Engine, found: Found) -> Preserved:
         )
         for name, result in found.layers.items()
     )
-    notes = tuple(f"{name}: {note}" for name, r in found.layers.items() for note in r.notes)
+    notes += tuple(f"{name}: {note}" for name, r in found.layers.items() for note in r.notes)
     if isinstance(engine, Gaussian) and engine.noise > _LOUD:
         notes += (
             f"noise of {engine.noise:.3g} times the signal was needed: layers with little to tell "
             "keep hardly a channel. Widths, or a larger least, may do better.",
         )
     return Preserved(
-        mask=found.mask.with_provenance(pruner=engine),
+        mask=mask,
         kept=found.kept,
         layers=layers,
         engine=engine,

@@ -52,11 +52,14 @@ def eliminated(
     moments: Moments,
     engine: Engine,
     *,
-    least: int,
+    least: int | Mapping[str, int],
     widths: Mapping[str, int] | None = None,
     progress: bool = False,
 ) -> Found:
-    """Ask an engine of every group, each with what stayed of its consumers as the target."""
+    """Ask an engine of every group, each with what stayed of its consumers as the target.
+
+    `least` channels stay in every group, or so many by group.
+    """
     standing = _Standing(model)
     layers: dict[str, Elimination] = {}
     seconds: dict[str, float] = {}
@@ -66,7 +69,8 @@ def eliminated(
         start = time.perf_counter()
         layer = standing.layer(group, moments)
         width = None if widths is None else widths[group.name]
-        layers[group.name] = engine.eliminate(layer, least=least, width=width, progress=progress)
+        floor = least if isinstance(least, int) else least[group.name]
+        layers[group.name] = engine.eliminate(layer, least=floor, width=width, progress=progress)
         standing.remove(group, layers[group.name].kept)
         seconds[group.name] = time.perf_counter() - start
     order = [group.name for group in moments.groups if group.name in layers]

@@ -1,17 +1,20 @@
 """One pass over the data: what every layer reads, as means and covariances in float64."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 from tqdm.auto import tqdm
 
 from mitools._validation import checked_choice, checked_count
 from mitools.activations.watching import watched
 from mitools.data import as_batches
 from mitools.mipp.patches import CONVOLUTIONS, mean_rows, place_rows
+from mitools.mipp.pooling import Pool, slices
 from mitools.models import check_finite, fingerprint, prunable
 from mitools.pruning.channels import ChannelGroup, Part, example_of
 from mitools.pruning.coupling import channel_groups, prunable_groups
@@ -24,8 +27,6 @@ Reduction = Literal["patches", "mean"]
 
 INPUTS = "inputs"
 """What the group of the network's inputs is called."""
-
-_AT_ONCE = 1 << 24  # numbers in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +143,7 @@ def moments(
             checked_count(name, count)
     reduce = reduce or ("mean" if target == "output" else "patches")
     names = tuple(prunable(model)) if names is None else tuple(names)
+    loader = labelled(loader)
     groups = (channel_groups if inputs else prunable_groups)(
         model, example_of(model, loader), names
     )
@@ -155,6 +157,15 @@ def moments(
     return Moments(
         readings, groups, names, samples, target, reduce, places, seed, fingerprint(model)
     )
+
+
+def labelled(data: Any) -> Any:
+    """Return data as they are, or an array of inputs alone with labels that nobody reads."""
+    if type(data) is TensorDataset and len(data.tensors) == 1:
+        data = data.tensors[0]
+    if isinstance(data, Tensor | np.ndarray):
+        return data, torch.zeros(len(data), dtype=torch.int64)
+    return data
 
 
 @dataclass(frozen=True)
@@ -217,12 +228,12 @@ class _Sum:
         self._reader, self._rule = reader, rule
         # Two, so that it does not matter how samples come in batches.
         self._chance, self._lots = (torch.Generator().manual_seed(rule.seed) for _ in range(2))
-        self._count, self._columns = 0, 0
-        self._mean = self._square = self._rows = self._keys = torch.zeros(0)
+        self._pool, self._columns = Pool(), 0
+        self._rows = self._keys = torch.zeros(0)
 
     def add(self, value: Tensor, outputs: Tensor | None) -> None:
         """Add a batch."""
-        for part, beside in _slices(value, outputs):
+        for part, beside in slices(value, outputs):
             if self._rule.reduce == "mean":
                 rows = mean_rows(part, self._reader.module)
             else:
@@ -233,12 +244,13 @@ class _Sum:
                 rows = torch.cat([rows, beside.flatten(1).to(rows)], dim=1)
             if self._rule.rows is not None:
                 self._choose(rows, self._rule.rows)
-            self._pool(rows)
+            self._pool.add(rows)
 
     def reading(self) -> Reading:
         """Return what was found."""
         weight = self._reader.weight
-        if not bool(torch.isfinite(self._square).all()):
+        covariance = self._pool.covariance
+        if not bool(torch.isfinite(covariance).all()):
             raise ValueError(
                 f"loader must give finite activations; what {self._reader.layer!r} reads holds NaN "
                 "or infinite values. Does the model overflow in its dtype? Try model.double()."
@@ -247,41 +259,20 @@ class _Sum:
         return Reading(
             weight,
             self._columns // _width(self._reader.module) if not mean_only else 1,
-            self._count,
-            self._mean,
-            self._square / self._count,
+            self._pool.count,
+            self._pool.mean,
+            covariance,
             self._columns,
             None if self._rule.rows is None else self._rows,
         )
 
-    def _pool(self, rows: Tensor) -> None:
-        """Add rows to the sums (Chan, Golub and LeVeque 1983)."""
-        n, mean = len(rows), rows.mean(0)
-        centred = rows - mean
-        if not self._count:
-            self._count, self._mean, self._square = n, mean, centred.T @ centred
-            return
-        total, shift = self._count + n, mean - self._mean
-        self._square.addmm_(centred.T, centred)
-        self._square.addr_(shift, shift, alpha=self._count * n / total)
-        self._mean += shift * (n / total)
-        self._count = total
-
     def _choose(self, rows: Tensor, most: int) -> None:
         """Keep a uniform choice of all rows so far: those with the largest of random keys."""
         keys = torch.rand(len(rows), generator=self._lots, dtype=torch.float64).to(rows.device)
-        if self._count:
+        if len(self._keys):
             keys, rows = torch.cat([self._keys, keys]), torch.cat([self._rows, rows])
         best = keys.topk(min(most, len(keys))).indices.sort().values
         self._keys, self._rows = keys[best], rows[best]
-
-
-def _slices(value: Tensor, outputs: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Yield parts of a batch that fit into memory as patches."""
-    each = max(1, _AT_ONCE // max(1, 9 * value[0].numel()))
-    for start in range(0, len(value), each):
-        part = slice(start, start + each)
-        yield value[part], None if outputs is None else outputs[part]
 
 
 def _readers(

@@ -62,7 +62,7 @@ def reconstructed(
         for name, reading in moments.readings.items():
             if name not in mask:
                 continue
-            columns = _columns(name, mask[name]).to(reading.mean.device)
+            columns = columns_of(name, mask[name]).to(reading.mean.device)
             stay = columns.repeat_interleave(reading.kernel)
             if bool(stay.all()):
                 continue
@@ -85,19 +85,7 @@ def _regressed(
     mean, gram = reading.mean[:d], reading.covariance[:d, :d]
     if not centred:
         gram = gram + torch.outer(mean, mean)
-    scale = gram.diagonal().clamp(min=0.0).sqrt()
-    inverse = torch.where(scale > 0.0, 1.0 / scale, 0.0)
-    unit = gram * inverse[:, None] * inverse
-    inner = unit[stay][:, stay]
-    inner.diagonal().add_(ridge)
-    inner.diagonal()[inverse[stay] == 0.0] = 1.0  # dead, and read by nobody
-    factor, failed = torch.linalg.cholesky_ex(inner)
-    if int(failed):
-        raise ValueError(
-            f"ridge must be positive where channels are functions of one another; got {ridge!r}, "
-            f"and what {reading.weight!r} reads has a singular covariance. Try 1e-6."
-        )
-    k = torch.cholesky_solve(unit[stay][:, ~stay], factor).T * scale[~stay, None] * inverse[stay]
+    k = solved(gram[stay][:, stay], gram[stay][:, ~stay], ridge, reading.weight).T
     tensor = weight.detach().double().to(mean.device)
     table = tensor.flatten(1) if tensor[0].numel() == d else tensor.flatten(2)
     new = table.clone()
@@ -106,7 +94,29 @@ def _regressed(
     return new.view_as(tensor), shift
 
 
-def _columns(name: str, mask: Tensor) -> Tensor:
+def solved(gram: Tensor, cross: Tensor, ridge: float, name: str) -> Tensor:
+    """Return least-squares coefficients G^-1 C, the ridge in units of each variable's own size.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is singular and ridge 0; the message names who reads the variables.
+    """
+    scale = gram.diagonal().clamp(min=0.0).sqrt()
+    inverse = torch.where(scale > 0.0, 1.0 / scale, 0.0)
+    inner = gram * inverse[:, None] * inverse
+    inner.diagonal().add_(ridge)
+    inner.diagonal()[inverse == 0.0] = 1.0  # dead, and read by nobody
+    factor, failed = torch.linalg.cholesky_ex(inner)
+    if int(failed):
+        raise ValueError(
+            f"ridge must be positive where channels are functions of one another; got {ridge!r}, "
+            f"and what {name!r} reads has a singular covariance. Try 1e-6."
+        )
+    return torch.cholesky_solve(cross * inverse[:, None], factor) * inverse[:, None]
+
+
+def columns_of(name: str, mask: Tensor) -> Tensor:
     """Return the columns that stay of a weight masked by rows and columns."""
     table = mask.flatten(2).any(2) if mask.ndim > 2 else mask
     rows, columns = table.any(1), table.any(0)

@@ -21,6 +21,7 @@ from mitools.pruning.selection import (
     check_density,
     check_scope,
     count_kept,
+    survivors,
     top_k,
 )
 from mitools.pruning.synflow import SynFlow
@@ -85,7 +86,7 @@ class OneShot:
 
     def mask(self, model: nn.Module, loader: Any, density: float, names: Sequence[str]) -> Mask:
         """Return the mask that keeps exactly ``round(density * size)`` weights."""
-        keep = count_kept(check_density(density), size_of(model, names))
+        keep = survivors(density, parameters_named(model, names), self.scope)
         return Mask(top_k(self.score.scores(model, loader, names), keep, self.scope))
 
 
@@ -131,9 +132,11 @@ class Iterative:
         progress: bool = False,
     ) -> Mask:
         """Return the mask that keeps exactly ``round(density * size)`` weights."""
+        parameters = parameters_named(model, names)
+        survivors(density, parameters, self.scope)  # too few for a floor show before the rounds
         size = size_of(model, names)
         counts = list(decreasing(geometric_counts(size, density, self.rounds), size))
-        mask = Mask.ones_like(parameters_named(model, names))
+        mask = Mask.ones_like(parameters)
         scores_under = repeatedly(self.score, model, loader, names)
         for keep in tqdm(counts, "pruning", disable=not progress, leave=False):
             among = None if mask.nonzeros == size else mask
@@ -211,7 +214,8 @@ def prune(
     Returns
     -------
     Mask
-        Knows the pruner, the density and a fingerprint of the initial weights.
+        Knows the pruner, with what it found for itself (the noise of `MIPP`), the density and a
+        fingerprint of the initial weights.
 
     Raises
     ------
@@ -243,9 +247,10 @@ def prune(
         if loader is not None or not isinstance(error, ValueError):
             check_data(model, loader)  # if they do not fit, that is what went wrong
         raise
-    return made_by(pruner, found, model).with_provenance(
-        pruner=pruner, density=float(density), fingerprint=fingerprint(model)
-    )
+    mask = made_by(pruner, found, model)
+    # One that found a setting of its own says so itself.
+    told = mask.pruner if type(mask.pruner) is type(pruner) else pruner
+    return mask.with_provenance(pruner=told, density=float(density), fingerprint=fingerprint(model))
 
 
 def check_data(model: nn.Module, loader: Any) -> None:

@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import mitools.mipp
 from mitools.data import digits
@@ -82,9 +85,85 @@ def test_densities_are_met_and_no_signal_is_cut(net, known, order, density):
     assert out.std(0).min() > 0
 
 
+@pytest.mark.parametrize("density", [0.7, 0.3, 0.1, 0.03])
+def test_every_group_keeps_the_same_share(net, known, density):
+    answer = mipp(net, known, Gaussian(noise=0.5), density=density, scope="layer")
+    one, two = answer.kept["fc1"].sum().item(), answer.kept["fc2"].sum().item()
+    keep = round(density * 2_720)
+    assert answer.mask.nonzeros == one * 64 + one * two + two * 10 <= keep
+    # Shares differ by no more than the next channel, for which there is no room.
+    assert abs((one - 0.5) / 30 - (two - 0.5) / 20) <= 1 / 20
+    shares = {"fc1": (one + 0.5) / 30, "fc2": (two + 0.5) / 20}
+    more = min(shares, key=shares.get)
+    one, two = (one + 1, two) if more == "fc1" else (one, two + 1)
+    assert one * 64 + one * two + two * 10 > keep
+    widths = {layer.layer: layer.kept for layer in answer.layers}
+    assert answer.mask == mipp(net, known, Gaussian(noise=0.5), widths=widths).mask
+    assert answer.engine == Gaussian(noise=0.5) and answer.notes == ()
+    out = answer.mask.apply_(mlp((64, 30, 20, 10), seed=1))(digits().inputs)
+    assert out.std(0).min() > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Starving:
+    """An engine that sees nothing in fc2, at whatever knob."""
+
+    strength: float = 0.0
+    reads = "moments"
+
+    def eliminate(self, layer, *, least=1, width=None, progress=False):
+        few = least if layer.name == "fc2" else round((1 - self.strength) * layer.size)
+        kept = torch.arange(layer.size) < (few if width is None else width)
+        return mitools.mipp.Elimination(kept, (), 1.0, 1.0)
+
+    def at(self, strength):
+        return Starving(strength)
+
+
+@pytest.mark.parametrize(("density", "least"), [(0.8, 1), (0.5, 1), (0.1, 1), (0.2, 3)])
+def test_one_knob_starves_no_group(net, known, density, least):
+    even = mipp(net, known, density=density, least=least, scope="layer").layers[1].kept
+    answer = mipp(net, known, Starving(), density=density, least=least)
+    one, two = answer.layers
+    assert two.kept == max(even // 2, least) and even < 20
+    assert answer.mask.nonzeros <= round(density * 2_720) and one.kept > 1
+
+
+def test_a_noise_that_the_density_moves_is_told(net, known):
+    answer = mipp(net, known, Gaussian(noise=0.5), density=0.3)
+    assert answer.engine.noise != 0.5
+    note = f"noise of 0.5 was not used: the density asks for {answer.engine.noise:.3g}"
+    assert any(each.startswith(note) for each in answer.notes)
+    assert not any("was not used" in each for each in mipp(net, known, density=0.3).notes)
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_a_mask_knows_the_noise_it_was_made_with(net, known, scope):
+    mask = prune(net, digits(), MIPP(scope=scope), density=0.2)
+    answer = mipp(net, known, density=0.2, scope=scope)
+    assert mask.pruner == MIPP(answer.engine, scope=scope)
+    assert (mask.pruner == MIPP(scope=scope)) == (scope == "layer")
+    again = eval(repr(mask.pruner), vars(mitools.mipp))
+    assert again == mask.pruner and prune(net, digits(), again, density=0.2) == mask
+    told = answer.mask  # the same with moments in hand
+    assert told.pruner.engine == answer.engine and told.requested_density == 0.2
+    assert told.fingerprint == mask.fingerprint and told == mask
+    assert mipp(net, known, Gaussian(noise=3.0)).mask.pruner == Gaussian(noise=3.0)
+
+
+def test_inputs_alone_will_do(net, known):
+    inputs = digits().inputs
+    expected = mipp(net, known, Gaussian(noise=2.0)).mask
+    for data in (inputs, inputs.numpy(), TensorDataset(inputs)):
+        assert mipp(net, data, Gaussian(noise=2.0)).mask == expected
+    assert prune(net, inputs, MIPP(), density=0.3) == mipp(net, known, density=0.3).mask
+
+
 def test_a_density_of_one_keeps_all_and_one_too_small_says_how_much_it_takes(net, known):
     assert mipp(net, known, density=1.0).mask.density == 1.0
-    with pytest.raises(ValueError, match=r"75 weights, a density of 0\.0276; only 54 are to stay"):
+    with pytest.raises(
+        ValueError, match=r"75 of 2,720 weights, a density of 0\.0276; only 54 are to stay"
+    ):
         mipp(net, known, density=0.02)
     assert mipp(net, known, density=75 / 2_720).mask.nonzeros == 75
 
@@ -168,6 +247,7 @@ def test_other_engines(net):
     ("options", "message"),
     [
         ({"density": 0.5, "widths": {}}, "density and widths must not both be given"),
+        ({"density": 0.5, "scope": "even"}, "scope must be one of 'global', 'layer'; got 'even'"),
         ({"density": 1.5}, "density must be a number from 0"),
         ({"widths": {"fc9": 3}}, r"widths must name groups of channels; 'fc9' is none.*fc1, fc2"),
         ({"widths": {"fc1": 31}}, "widths must be from 1 to the size of the group; got 31"),

@@ -52,12 +52,8 @@ def bounds(
     axes.set_yticks(range(len(answers)), list(answers))
     axes.invert_yaxis()
     axes.set_xlabel("parameters (weights kept + nats of the data in their choice)")
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
     axes.set_xlim(left=0)
-    if title:
-        axes.set_title(title, loc="left", fontsize=10, color=_INK)
-    _legend(figure, axes)
+    _finish_rows(figure, axes, title)
     return figure
 
 
@@ -81,12 +77,7 @@ def sandwich(table: pd.DataFrame, *, ceiling: float | None = None) -> Figure:
     ValueError
         If a column is missing, or the table is empty.
     """
-    missing = {"pruner", "density", "lower", "upper"} - set(table.columns)
-    if missing or table.empty:
-        found = f"no {', '.join(sorted(missing))}" if missing else "no rows"
-        raise ValueError(
-            f"table must have rows with pruner, density, lower and upper; it has {found}."
-        )
+    _check(table, "pruner", "density", "lower", "upper")
     names = list(dict.fromkeys(table["pruner"]))
     figure = Figure(figsize=(2.1 * len(names) + 0.6, 2.7), layout="constrained")
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
@@ -130,11 +121,7 @@ def densities(table: pd.DataFrame, *, title: str | None = None) -> Figure:
     ValueError
         If a column is missing, or the table is empty.
     """
-    needed = ("name", "density", "density_on_path", "state")
-    missing = [column for column in needed if column not in table]
-    if missing or table.empty:
-        found = f"no {', '.join(missing)}" if missing else "no rows"
-        raise ValueError(f"table must have rows with {', '.join(needed)}; it has {found}.")
+    _check(table, "name", "density", "density_on_path", "state")
     figure = Figure(figsize=(7.2, 1.1 + 0.24 * len(table)), layout="constrained")
     axes = figure.subplots()
     rows = range(len(table))
@@ -151,11 +138,7 @@ def densities(table: pd.DataFrame, *, title: str | None = None) -> Figure:
     axes.set_yticks(rows, list(table["name"]), fontsize=8)
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set_xlabel("share of the layer's weights")
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    if title:
-        axes.set_title(title, loc="left", fontsize=10, color=_INK)
-    _legend(figure, axes)
+    _finish_rows(figure, axes, title)
     return figure
 
 
@@ -190,12 +173,25 @@ def path(selection: Selection, *, title: str | None = None) -> Figure:
     axes.invert_yaxis()
     adds = "what it adds to the features left at its turn"
     axes.set_xlabel(f"{adds if selection.search == 'TERC' else selection.search}, nats")
+    count = f"{selection.search}: {len(selection.chosen)} of {len(selection.features)} features"
+    _finish_rows(figure, axes, count if title is None else title)
+    return figure
+
+
+def _check(table: pd.DataFrame, *needed: str) -> None:
+    missing = [column for column in needed if column not in table]
+    if missing or table.empty:
+        found = f"no {', '.join(missing)}" if missing else "no rows"
+        raise ValueError(f"table must have rows with {', '.join(needed)}; it has {found}.")
+
+
+def _finish_rows(figure: Figure, axes: Axes, title: str | None) -> None:
+    """Leave only what a row for each name needs; put the title above, the legend below."""
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    count = f"{selection.search}: {len(selection.chosen)} of {len(selection.features)} features"
-    axes.set_title(count if title is None else title, loc="left", fontsize=10, color=_INK)
+    if title:
+        axes.set_title(title, loc="left", fontsize=10, color=_INK)
     _legend(figure, axes)
-    return figure
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
@@ -255,12 +251,10 @@ def steepness(table: pd.DataFrame) -> Figure:
     ValueError
         If a column is missing, or no network has fitted.
     """
-    wanted = {"pruner", "p_eff_low", "p_eff_high", "at_points", "fitted"}
-    missing = wanted - set(table.columns)
-    fitted = table if missing else pd.DataFrame(table[table["fitted"]])
-    if missing or fitted.empty:
-        found = f"no {', '.join(sorted(missing))}" if missing else "no row with fitted True"
-        raise ValueError(f"table must have networks that fitted; it has {found}.")
+    _check(table, "pruner", "p_eff_low", "p_eff_high", "at_points", "fitted")
+    fitted = pd.DataFrame(table[table["fitted"]])
+    if fitted.empty:
+        raise ValueError("table must have networks that fitted; it has no row with fitted True.")
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     for index, name in enumerate(dict.fromkeys(fitted["pruner"])):

@@ -26,10 +26,8 @@ from mitools.mask_information import DATA, NOISE
 from mitools.models import check_finite, check_module, prunable
 from mitools.pruning import Mask
 from mitools.pruning.names import fit, places
-from mitools.pruning.paths import check_takes
+from mitools.pruning.paths import TRACED, check_takes
 from mitools.results import EffectiveParameters, Estimate, LayerCount
-
-_TRACED = 1 << 24  # weights up to which paths are traced: above, tracing needs too much memory
 
 
 def peff(
@@ -331,8 +329,8 @@ def _layers(
     """Count each layer, with the weights on a path where the network can be traced."""
     if samples is None:
         return mask.layers(), ("paths were not traced, for want of an input",)
-    if mask.size > _TRACED:
-        return mask.layers(), (f"paths were not traced: more than {_TRACED:,} weights",)
+    if mask.size > TRACED:
+        return mask.layers(), (f"paths were not traced: more than {TRACED:,} weights",)
     try:
         on_path = mask.on_path(model, samples.inputs[:1])
     except ValueError as error:

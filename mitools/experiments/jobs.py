@@ -21,6 +21,7 @@ from mitools.effective import peff
 from mitools.experiments.reseeding import reseeded
 from mitools.models import copied, fingerprint, named, prunable, reads_images
 from mitools.pruning import PRUNERS, Mask, Pruner, Ticket, prune
+from mitools.pruning.paths import TRACED
 from mitools.pruning.pruners import check_pruner, keeps_checkpoints
 from mitools.pruning.selection import check_density
 from mitools.training import Training, TrainState, evaluate, train
@@ -28,7 +29,6 @@ from mitools.training.loop import on_threads
 from mitools.training.state import put_
 
 IMAGE_SETS = ("digits", "mnist", "fashion-mnist", "cifar10")
-_TRACED = 1 << 24  # weights up to which paths are traced: above, tracing needs too much memory
 
 RESULTS = (
     *("size", "kept", "density_reached", "on_path"),
@@ -337,7 +337,7 @@ def _accuracies(
 
 def _counts(mask: Mask, model: nn.Module, fit: Samples) -> dict[str, Any]:
     on_path = None
-    if mask.size <= _TRACED:
+    if mask.size <= TRACED:
         with suppress(ValueError):  # the network does what nobody can trace
             on_path = mask.on_path(model, fit.inputs[:1]).nonzeros
     return {

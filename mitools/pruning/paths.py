@@ -15,6 +15,9 @@ from mitools.pruning.flow import Flow, check_known, tensors_in
 from mitools.pruning.names import Place, fit
 from mitools.training.evaluation import place_of, placed
 
+TRACED = 1 << 24
+"""Weights up to which masks are traced unasked: above, it needs too much memory."""
+
 _RECOMPUTED = "activation checkpointing, which runs layers again, must be switched off"
 
 

@@ -41,7 +41,8 @@ class ERK:
 class Floor:
     """Against collapse: every parameter keeps its best few weights, and the rest compete.
 
-    A parameter that has fewer is kept whole. A density of 0 still keeps nothing.
+    A parameter that has fewer is kept whole. A density of 0 still keeps nothing; another that is
+    too small for the floor is refused.
 
     Parameters
     ----------

@@ -10,14 +10,12 @@ from torch import Tensor, nn
 
 from mitools.models import digest, load_tensors, mlp, save_tensors, tensors_of
 from mitools.pruning.mask import Mask
-from mitools.pruning.pruners import size_of
-from mitools.pruning.scoring import reproducibly, undisturbed
+from mitools.pruning.scoring import parameters_named, reproducibly, undisturbed
 from mitools.pruning.selection import (
     Scope,
     Scores,
-    check_density,
     check_scope,
-    count_kept,
+    survivors,
     top_k,
 )
 from mitools.pruning.slopes import Losses
@@ -158,7 +156,7 @@ class AutoSparse:
         checkpoint: str | Path | None = None,
     ) -> Mask:
         """Return the mask that keeps exactly ``round(density * size)`` weights."""
-        keep = count_kept(check_density(density), size_of(model, names))
+        keep = survivors(density, parameters_named(model, names), self.scope)
         predictor = self.fit(model, loader, names, progress=progress, checkpoint=checkpoint)
         return Mask(top_k(predictor.scores(model, loader, names), keep, self.scope))
 

@@ -12,7 +12,7 @@ from mitools.models import copied
 from mitools.pruning.mask import Mask
 from mitools.pruning.pruners import geometric_counts, size_of
 from mitools.pruning.scoring import parameters_named, undisturbed
-from mitools.pruning.selection import Scope, check_scope, top_k
+from mitools.pruning.selection import Scope, check_scope, survivors, top_k
 from mitools.pruning.slopes import Losses, Statistics, check_reading, scaled
 
 
@@ -68,6 +68,7 @@ class FORCE:
         """Return the mask that keeps exactly ``round(density * size)`` weights."""
         size = size_of(model, names)
         weights = {name: p.detach() for name, p in parameters_named(model, names).items()}
+        survivors(density, weights, self.scope)  # too few for a floor show before the rounds
         mask = Mask.ones_like(weights)
         # A round that keeps everything changes nothing.
         counts = [keep for keep in geometric_counts(size, density, self.rounds) if keep < size]

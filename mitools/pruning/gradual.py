@@ -13,8 +13,15 @@ from mitools.pruning.levels import Levels
 from mitools.pruning.magnitude import Magnitude
 from mitools.pruning.mask import Mask
 from mitools.pruning.pruners import size_of
-from mitools.pruning.scoring import reproducibly
-from mitools.pruning.selection import Scope, check_density, check_scope, count_kept, top_k
+from mitools.pruning.scoring import parameters_named, reproducibly
+from mitools.pruning.selection import (
+    Scope,
+    check_density,
+    check_scope,
+    count_kept,
+    survivors,
+    top_k,
+)
 from mitools.pruning.trained import Ticket, check_training, mask_of_run
 from mitools.training import Training, TrainState, state_of, train
 from mitools.training.evaluation import place_of
@@ -129,6 +136,7 @@ class GradualMagnitude:
             If nobody knows how long the training is, or the checkpoint is of another run.
         """
         names = tuple(prunable(model)) if names is None else tuple(names)
+        survivors(density, parameters_named(model, names), self.scope)  # says so before training
         with reproducibly():
             trained = copied(model)
             ends = self._ends(trained, loader, size_of(model, names), density)

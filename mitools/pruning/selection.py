@@ -38,6 +38,21 @@ def check_density(density: float) -> float:
     return float(density)
 
 
+def survivors(density: float, parameters: Mapping[str, Tensor], scope: Scope = "global") -> int:
+    """Return how many of the parameters' weights stay.
+
+    Raises
+    ------
+    ValueError
+        If density is not a number from 0 to 1, or is positive and too small for a floor.
+    """
+    sizes = [parameter.numel() for parameter in parameters.values()]
+    keep = count_kept(check_density(density), sum(sizes))
+    least = scope.least if isinstance(scope, Floor) and density > 0 else 0
+    _check_floor(sum(min(least, size) for size in sizes), keep, scope)
+    return keep
+
+
 def top_k(
     scores: Mapping[str, Tensor],
     keep: int,

@@ -22,11 +22,18 @@ from mitools.pruning.pruners import (
     geometric_counts,
     size_of,
 )
-from mitools.pruning.scoring import reproducibly
-from mitools.pruning.selection import Scope, check_density, check_scope, count_kept, top_k
+from mitools.pruning.scoring import parameters_named, reproducibly
+from mitools.pruning.selection import (
+    Scope,
+    check_density,
+    check_scope,
+    count_kept,
+    survivors,
+    top_k,
+)
 from mitools.training import Training, TrainState, state_of, train, train_together
 from mitools.training.stacked import group_size
-from mitools.training.state import put_
+from mitools.training.state import copy_of, put_
 
 PathLike = str | Path
 
@@ -131,7 +138,7 @@ class MagnitudeAfterTraining:
     ) -> Ticket:
         """Return the mask and the trained weights, to be fine-tuned from; see `IMP.run`."""
         names = tuple(prunable(model)) if names is None else tuple(names)
-        keep = count_kept(check_density(density), size_of(model, names))
+        keep = survivors(density, parameters_named(model, names), self.scope)
         with reproducibly():
             trained = copied(model)
             levels = Levels(checkpoint, self, [keep], model, loader)
@@ -155,7 +162,7 @@ class MagnitudeAfterTraining:
         They are those of `mask`, except that where weights are equal up to rounding another of
         them may stay: their law over data sets is the same.
         """
-        keep = count_kept(check_density(density), size_of(model, names))
+        keep = survivors(density, parameters_named(model, names), self.scope)
         with reproducibly():
             states = train_together(model, loaders, self.training)
             trained = _each_trained(model, states)
@@ -260,6 +267,7 @@ class IMP:
             If training ends before `rewind_steps`, or the checkpoint is of another run.
         """
         names = tuple(prunable(model)) if names is None else tuple(names)
+        survivors(density, parameters_named(model, names), self.scope)  # says so before training
         counts = self.counts(size_of(model, names), density)
         with reproducibly():
             levels = Levels(checkpoint, self, counts, model, loader)
@@ -283,7 +291,7 @@ class IMP:
                 masks.append(self._largest(trained, names, counts[level], mask))
                 levels.save(level + 1, masks[-1])
         full = Mask.ones_like(Magnitude().scores(model, None, names))
-        return Ticket(tuple(masks or [full]), start, _copies(trained))
+        return Ticket(tuple(masks or [full]), start, copy_of(tensors_of(trained)))
 
     def together(self, model: nn.Module, loaders: Sequence[Any]) -> int:
         """Return on how many data sets at once `masks` does best; 1: one after another."""
@@ -293,6 +301,7 @@ class IMP:
         self, model: nn.Module, loaders: Sequence[Any], density: float, names: Sequence[str]
     ) -> list[Mask]:
         """Return the mask for each data set; as `MagnitudeAfterTraining.masks`, level by level."""
+        survivors(density, parameters_named(model, names), self.scope)
         masks, starts = None, None
         with reproducibly():
             if self.rewind_steps:
@@ -344,10 +353,6 @@ def _each_trained(model: nn.Module, states: Sequence[TrainState]) -> Iterator[nn
 def _bar(todo: Iterable[int], total: int, progress: bool) -> "tqdm[int]":
     done = total - len(list(todo))
     return tqdm(todo, "levels", total, initial=done, unit="level", disable=not progress)
-
-
-def _copies(model: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in tensors_of(model).items()}
 
 
 def check_training(training: object) -> None:

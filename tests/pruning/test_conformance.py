@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -93,6 +93,16 @@ def test_conformance(check, pruner, net):
 @pytest.mark.parametrize("pruner", DATA_FREE, ids=repr)
 def test_data_free_pruners_never_open_the_loader(pruner, net):
     check_reads_no_data(pruner, NETS[net])
+
+
+@pytest.mark.parametrize("pruner", [p for p in EVERY if hasattr(p, "scope")], ids=repr)
+def test_a_density_too_small_for_the_floor_shows_before_the_work(pruner):
+    model, data = NETS["plain"]()
+    floored = replace(pruner, scope=Floor(2))
+    model.register_forward_pre_hook(lambda *_: pytest.fail("it began"))
+    for density in (1e-9, 5 / 103):
+        with pytest.raises(ValueError, match=r"density must leave enough for Floor\(least=2.* 6 w"):
+            floored.mask(model, data, density, tuple(prunable(model)))
 
 
 @pytest.mark.parametrize("pruner", [*BY_SLOPES, *THAT_TRAIN], ids=repr)

@@ -222,8 +222,9 @@ def _list(options: argparse.Namespace) -> int:
 
 def _catalogues(files: Sequence[Path]) -> "tuple[dict[str, Task], dict[str, Contender]]":
     from estimators_bench.contenders import entrants
-    from estimators_bench.plan import by_name, load_file
+    from estimators_bench.plan import load_file
     from estimators_bench.tasks import catalogue
+    from estimators_bench.tasks.kinds import by_name
 
     tasks: list[Any] = list(catalogue().values())
     methods: list[Any] = list(entrants().values())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from estimators_bench.contenders.kinds import Contender
-from estimators_bench.tasks.kinds import MaskTask, SampleTask, Task
+from estimators_bench.tasks.kinds import MaskTask, SampleTask, Task, by_name
 
 Key: TypeAlias = tuple[str, str, int, int]  # task, contender, n, seed
 _Named = TypeVar("_Named", bound=Any)
@@ -77,18 +77,6 @@ def units(
             f"{list(prunings)} and seeds {list(seeds)}. `list` shows what there is."
         )
     return made
-
-
-def by_name(named: Iterable[_Named], what: str) -> dict[str, _Named]:
-    """Return tasks or contenders by their names, which must be unique."""
-    found: dict[str, _Named] = {}
-    for each in named:
-        if each.name in found:
-            raise ValueError(
-                f"{what} must have names of their own; two are called {each.name!r}. Rename one."
-            )
-        found[each.name] = each
-    return found
 
 
 def chosen(wanted: Iterable[str], catalogue: Mapping[str, _Named], what: str) -> dict[str, _Named]:

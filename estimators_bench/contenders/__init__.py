@@ -3,6 +3,7 @@
 import importlib
 
 from estimators_bench.contenders.kinds import Answer, Contender
+from estimators_bench.tasks.kinds import by_name
 
 __all__ = ["Answer", "Contender", "entrants"]
 
@@ -11,10 +12,5 @@ _MODULES = ("samples", "peers", "masks", "features")
 
 def entrants() -> dict[str, Contender]:
     """Return all contenders by their names, in the order in which they are reported."""
-    found: dict[str, Contender] = {}
-    for module in _MODULES:
-        for each in importlib.import_module(f"estimators_bench.contenders.{module}").CONTENDERS:
-            if each.name in found:
-                raise ValueError(f"two contenders are named {each.name!r}; names must be unique")
-            found[each.name] = each
-    return found
+    modules = (importlib.import_module(f"estimators_bench.contenders.{name}") for name in _MODULES)
+    return by_name((each for module in modules for each in module.CONTENDERS), "contenders")

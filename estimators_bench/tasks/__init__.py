@@ -2,7 +2,15 @@
 
 import importlib
 
-from estimators_bench.tasks.kinds import MaskData, MaskTask, SampleTask, SelectionTask, Task, Truth
+from estimators_bench.tasks.kinds import (
+    MaskData,
+    MaskTask,
+    SampleTask,
+    SelectionTask,
+    Task,
+    Truth,
+    by_name,
+)
 
 __all__ = ["MaskData", "MaskTask", "SampleTask", "SelectionTask", "Task", "Truth", "catalogue"]
 
@@ -11,10 +19,5 @@ _MODULES = ("beyond_normal", "continuous", "discrete", "mixed", "series", "masks
 
 def catalogue() -> dict[str, Task]:
     """Return all tasks by their names, in the order in which they are reported."""
-    tasks: dict[str, Task] = {}
-    for module in _MODULES:
-        for task in importlib.import_module(f"estimators_bench.tasks.{module}").TASKS:
-            if task.name in tasks:
-                raise ValueError(f"two tasks are named {task.name!r}; names must be unique")
-            tasks[task.name] = task
-    return tasks
+    modules = (importlib.import_module(f"estimators_bench.tasks.{name}") for name in _MODULES)
+    return by_name((task for module in modules for task in module.TASKS), "tasks")

@@ -7,9 +7,9 @@ else, so equal seeds give equal data.
 
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.random import Generator
@@ -20,6 +20,7 @@ Question: TypeAlias = Literal[
     "mutual_information", "conditional_mutual_information", "transfer_entropy"
 ]
 Kind: TypeAlias = Literal["continuous", "discrete", "mixed"]
+_Named = TypeVar("_Named", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -188,3 +189,15 @@ Task: TypeAlias = SampleTask | MaskTask | SelectionTask
 def generator(name: str, n: int, seed: int) -> Generator:
     """Return the generator of a task's data: other names, sizes or seeds draw other data."""
     return np.random.default_rng([seed, n, zlib.crc32(name.encode())])
+
+
+def by_name(named: Iterable[_Named], what: str) -> dict[str, _Named]:
+    """Return tasks or contenders by their names, which must be unique."""
+    found: dict[str, _Named] = {}
+    for each in named:
+        if each.name in found:
+            raise ValueError(
+                f"{what} must have names of their own; two are called {each.name!r}. Rename one."
+            )
+        found[each.name] = each
+    return found

@@ -12,6 +12,7 @@ from mitools._files import replacing
 from mitools._validation import FileFormatError
 from mitools.models import fingerprint
 from mitools.pruning.mask import Mask
+from mitools.training.checkpoint import differences
 from mitools.training.evaluation import place_of
 from mitools.training.passes import passes_over
 
@@ -107,13 +108,9 @@ class Levels:
                 f"checkpoint must be a directory that pruning wrote; its {path.name} cannot be "
                 f"read ({error}). Use another directory, or empty this one."
             ) from None
-        different = [
-            f"{key} is {found.get(key)} there, {value} here"
-            for key, value in identity.items()
-            if found.get(key) != value
-        ]
+        different = differences(found, identity)
         if different:
             raise ValueError(
                 f"checkpoint must be of this pruning; the directory {self._directory.name!r} is "
-                f"of another: {'; '.join(different)}. Use another directory, or empty this one."
+                f"of another: {different}. Use another directory, or empty this one."
             )

@@ -104,17 +104,21 @@ def _state(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> TrainState:
 
 
 def _check_same(name: str, found: dict[str, Any], identity: dict[str, Any]) -> None:
-    keys = [key for key in {**identity, **found} if key != "epochs"]
-    different = [
-        f"{key} is {found.get(key)} there, {identity.get(key)} here"
-        for key in keys
-        if found.get(key) != identity.get(key)
-    ]
+    different = differences(found | {"epochs": identity["epochs"]}, identity)
     if different:
         raise ValueError(
-            f"checkpoint must be of this training; {name} is of another: {'; '.join(different)}. "
+            f"checkpoint must be of this training; {name} is of another: {different}. "
             "Use another file, or the settings of that training."
         )
+
+
+def differences(there: dict[str, Any], here: dict[str, Any]) -> str:
+    """Return in words what two records say differently; nothing if they agree."""
+    return "; ".join(
+        f"{key} is {there.get(key)} there, {here.get(key)} here"
+        for key in {**here, **there}
+        if there.get(key) != here.get(key)
+    )
 
 
 def _check_length(

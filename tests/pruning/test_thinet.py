@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from mitools.data import digits
 from mitools.models import copied, mlp
-from mitools.pruning import Random, Structured, ThiNet, prune
+from mitools.pruning import ChannelGroup, Part, Random, Structured, ThiNet, prune
 from mitools.pruning.channels import channel_mask, kept_channels
 from mitools.pruning.contributions import contributions, drawn
 from mitools.pruning.coupling import channel_groups
@@ -56,6 +56,10 @@ def test_contributions_are_those_of_one_channel_at_a_time(reader):
         assert distance.min() < 1e-12
         chosen.add(int(distance.argmin()))
     assert len(chosen) > 20  # not one and the same
+    places = torch.tensor(sorted(chosen))
+    sizes = model[2](seen).shape[1:]
+    for i, index in enumerate(torch.unravel_index(places, sizes)):
+        assert set(index.tolist()) == set(range(sizes[i]))  # every filter, row and column
 
 
 def test_several_inputs_of_a_channel_and_several_readers():
@@ -72,6 +76,59 @@ def test_several_inputs_of_a_channel_and_several_readers():
     first = channel_groups(model, data.inputs[:1])[0]
     assert len(list(first.of_role("consumes"))) == 2
     assert len(contributions(model.eval(), first, data.inputs, 4, 0)) == 2 * 4 * len(data.inputs)
+
+
+def test_tokens_are_drawn_as_well_as_units():
+    class Tokens(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x).mean(1)
+
+    model = seeded(lambda: Tokens(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 5)))
+    images = samples((6, 3), n=9).inputs.double()
+    group = channel_groups(model, images[:1])[0]
+    rows = contributions(model, group, images, pairs=7, seed=0)
+    every = model[1](model[0](images)).detach().unsqueeze(2) * model[2].weight.detach()
+    every = every.flatten(1, 2)  # image, (token, unit), channel
+    assert every.shape == (9, 30, 4)
+    chosen = set()
+    for row, i in zip(rows, [i for i in range(9) for _ in range(7)], strict=True):
+        distance = (every[i] - row).abs().amax(1)
+        assert distance.min() < 1e-12
+        chosen.add(int(distance.argmin()))
+    assert {c // 5 for c in chosen} == set(range(6)) and {c % 5 for c in chosen} == set(range(5))
+
+
+def test_all_images_are_seen_however_many_go_at_once():
+    model, data = plain((6, 8, 3)).double(), samples((6,), n=150)
+    group = channel_groups(model, data.inputs[:1].double())[0]
+    rows = contributions(model, group, data.inputs.double(), pairs=2, seed=3)
+    assert rows.shape == (300, 8)
+    seen = F.relu(model[1](data.inputs.double())).detach()
+    every = seen.unsqueeze(1) * model[3].weight.detach()  # image, class, channel
+    nearest = (every.repeat_interleave(2, 0) - rows.unsqueeze(1)).abs().amax(2).amin(1)
+    assert nearest.max() < 1e-12
+
+
+def test_each_reader_draws_pairs_of_its_own():
+    class Twice(nn.Module):
+        """Two equal layers read the same channels."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.one, self.two = nn.Linear(6, 5), nn.Linear(5, 7), nn.Linear(5, 7)
+            self.last = nn.Linear(7, 2)
+
+        def forward(self, x):
+            x = torch.relu(self.first(x))
+            return self.last(torch.relu(self.one(x)) + torch.relu(self.two(x)))
+
+    model, images = seeded(Twice), samples((6,), n=40).inputs.double()
+    model.two.load_state_dict(model.one.state_dict())
+    group = next(g for g in channel_groups(model, images[:1]) if g.name == "first")
+    one, two = contributions(model, group, images, pairs=3, seed=0).split(120)
+    assert (one == two).all(1).double().mean() < 0.5
+    other = contributions(model, group, images, pairs=3, seed=1)[:120]
+    assert (one == other).all(1).double().mean() < 0.5
 
 
 def slow_removal(x, keep):
@@ -115,6 +172,15 @@ def test_greedy_rules_against_their_definitions(rule, slow, keep, seed):
     assert int(found.sum()) == keep
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_forward_selection_among_columns_that_are_nearly_alike(seed):
+    """Here what is left of a column differs much from the column."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(50, 2)) @ rng.normal(size=(2, 9)) + 0.1 * rng.normal(size=(50, 9))
+    for keep in range(1, 9):
+        assert forward_selection(torch.as_tensor(x.T @ x), keep).tolist() == slow_forward(x, keep)
+
+
 def test_columns_that_say_the_same_are_picked_once():
     x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).double()
     x = torch.cat([x, 2 * x, torch.zeros(40, 1).double()], 1)
@@ -146,6 +212,92 @@ def test_a_channel_there_twice_can_go_without_loss():
     worse = mask.apply_(copied(model))(data.inputs) - model(data.inputs)
     assert worse.abs().max() > 1e-2
     assert not again[3].weight[:, 5].any() and not again[1].weight[5].any()
+
+
+def rows_of(model, layer, seen, pairs, seed):
+    """What channels contribute to a linear layer, at pairs that the module itself draws."""
+    group = next(g for g in channel_groups(model, seen[:1]) if g.name == layer)
+    return contributions(model, group, seen, pairs, seed)
+
+
+@pytest.mark.parametrize("rescale", [True, False])
+@pytest.mark.parametrize("rule", ["removal", "forward"])
+def test_the_walk_written_out(rule, rescale):
+    """Layer by layer; the next one sees the network so far, rescaled or masked."""
+    model, data = plain((6, 9, 8, 3)).double(), samples((6,), n=30)
+    inputs = data.inputs.double()
+    pruner = ThiNet(rule, images=30, pairs=5, rescale=rescale, seed=3)
+    mask = prune(model, (inputs, data.targets), pruner, density=0.6)
+    widths = [int(mask[name].any(1).sum()) for name in ("1.weight", "3.weight")]
+    assert widths[0] < 9 and widths[1] < 8
+    twin, slow = copied(model), {"removal": slow_removal, "forward": slow_forward}[rule]
+    expected = {}
+    for layer, reader, keep in (("1", twin[3], widths[0]), ("3", twin[5], widths[1])):
+        x = rows_of(twin, layer, inputs, 5, 3).numpy()
+        expected[layer] = kept = np.array(slow(x, keep))
+        scales = np.zeros(len(kept))
+        scales[kept] = 1.0
+        if rescale:
+            scales[kept] = np.linalg.lstsq(x[:, kept], x.sum(1), rcond=None)[0]
+        with torch.no_grad():
+            reader.weight.mul_(torch.as_tensor(scales))
+    for layer, kept in expected.items():
+        assert mask[f"{layer}.weight"].any(1).tolist() == kept.tolist()
+
+
+def test_the_walks_differ_by_their_fields():
+    model, data = plain((6, 40, 40, 3)), samples((6,), n=60)
+    first = ThiNet(images=20, pairs=2)
+    mask = prune(model, data, first, density=0.4)
+    changes = {"seed": 1}, {"rescale": False}, {"images": 60}, {"pairs": 3}
+    for change in changes:
+        assert prune(model, data, replace(first, **change), density=0.4) != mask, change
+    narrow = prune(model, data, first, density=0.02)
+    groups = channel_groups(model, data.inputs[:1])
+    assert min(int(kept.sum()) for kept in kept_channels(groups, narrow).values()) < 4
+    held = prune(model, data, replace(first, least=5), density=0.02 * 4)
+    assert min(int(kept.sum()) for kept in kept_channels(groups, held).values()) >= 5
+    with pytest.raises(ValueError, match="room for 5 channels"):
+        prune(model, data, replace(first, least=5), density=0.02)
+
+
+def test_pairs_and_images_are_drawn_by_seeds_of_their_own():
+    """The seed reaches both: with all images at hand, and with a single pair of all."""
+    model, data = plain((6, 40, 2)), samples((6,), n=60)
+    every = ThiNet(images=60, pairs=1)
+    assert prune(model, data, every, density=0.4) != prune(
+        model, data, replace(every, seed=1), density=0.4
+    )
+    model = nn.Sequential(nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 1))
+    few = ThiNet(images=5, pairs=1)
+    data = data.inputs, torch.randn(60, 1, generator=torch.Generator().manual_seed(0))
+    assert prune(model, data, few, density=0.4) != prune(
+        model, data, replace(few, seed=1), density=0.4
+    )
+
+
+def test_it_walks_in_evaluation_mode():
+    """Batch norm by its running statistics, dropout off, whatever the model's flags."""
+    layers = nn.Linear(6, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Dropout(0.5), nn.Linear(20, 3)
+    with torch.random.fork_rng([]):
+        torch.default_generator.manual_seed(0)
+        model, data = nn.Sequential(*layers), samples((6,))
+        model[1].running_var.uniform_(0.1, 4.0)
+    masks = [prune(model.train(flag), data, SMALL, density=0.4) for flag in (True, False)]
+    assert masks[0] == masks[1]
+
+
+def test_a_convolution_in_groups_and_other_axes_are_named():
+    first = nn.Conv2d(2, 4, 3, padding=1)
+    model = nn.Sequential(first, nn.ReLU(), nn.Conv2d(4, 4, 3, groups=2), nn.Flatten())
+    part = Part("2.weight", 1, ((0,), (1,), (0,), (1,)), "consumes")
+    group = ChannelGroup("0", 4, (part,))
+    with pytest.raises(ValueError, match=r"two-dimensional convolutions; '2\.weight'"):
+        contributions(model.eval(), group, samples((2, 6, 6)).inputs, 2, 0)
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 4))
+    group = ChannelGroup("0", 4, (Part("2.weight", 0, ((0,), (1,), (2,), (3,)), "consumes"),))
+    with pytest.raises(ValueError, match=r"linear layers or two-dim.*; '2\.weight'"):
+        contributions(model.eval(), group, samples((6,)).inputs, 2, 0)
 
 
 def test_it_keeps_the_outputs_better_than_chance():

@@ -157,6 +157,11 @@ def test_mipp_saves_a_smaller_network(tmp_path, capsys):
     weights, mask = load_file(small), Mask.load(out)
     kept = sum(t.numel() for name, t in weights.items() if name.endswith("weight"))
     assert kept == mask.nonzeros < 0.3 * mask.size + 1
+    shares = {n: float(m.any(1).float().mean()) for n, m in mask.items()}
+    given[given.index("mipp")] = "mipp-layerwise"
+    assert cli.main(given) == 0
+    even = {n: float(m.any(1).float().mean()) for n, m in Mask.load(out).items()}
+    assert abs(even["fc1.weight"] - even["fc2.weight"]) < 1 / 20 and shares != even
     assert cli.main([*given[:-2], "--reconstruct"]) == 2
     assert "--shrink" in capsys.readouterr().err
 

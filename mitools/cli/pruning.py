@@ -20,7 +20,8 @@ _OF_WEIGHTS = (
 )
 _OF_CHANNELS = (
     *("structured-random", "structured-magnitude", "structured-snip", "structured-grasp"),
-    *("structured-synflow", "sosp-h", "thinet", "thinet-forward", "oto", "oto-v2", "mipp"),
+    *("structured-synflow", "sosp-h", "thinet", "thinet-forward", "oto", "oto-v2"),
+    *("mipp", "mipp-layerwise"),
 )
 PRUNERS = (*_OF_WEIGHTS, *_OF_CHANNELS)
 """Names of pruners, written out: this module is imported before torch."""
@@ -151,7 +152,8 @@ def _pruner(name: str, epochs: int | None, seed: int) -> "Pruner":
     from mitools.experiments.reseeding import reseeded
     from mitools.mipp import MIPP
 
-    pruner: Pruner = reseeded(MIPP() if name == "mipp" else pruning.PRUNERS[name], seed)
+    ours = {"mipp": MIPP(), "mipp-layerwise": MIPP(scope="layer")}
+    pruner: Pruner = reseeded((ours | pruning.PRUNERS)[name], seed)
     training = getattr(pruner, "training", None)
     if training is None:
         if epochs is not None:

@@ -81,7 +81,7 @@ class Preserved:
 
     @property
     def path(self) -> pd.DataFrame:
-        """One row a step: layer, order, channel, phi (nats), p_value, kept, left."""
+        """One row a step: layer, order, channel, phi (nats), kept, left, p_value."""
         rows = [
             {"layer": layer.layer, "order": order, **asdict(step)}
             for layer in self.layers
@@ -147,7 +147,7 @@ class Preserved:
         return "\n".join([head, *lines, *tail, *(f"  note  {note}" for note in self.notes)])
 
 
-_PATH = ["layer", "order", "channel", "phi", "p_value", "kept", "left"]
+_PATH = ["layer", "order", "channel", "phi", "kept", "left", "p_value"]
 _REPORT = [
     "layer",
     "channels",

@@ -1,7 +1,7 @@
 """Channels: the smallest parts of a network that can be taken out, and masks made of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -36,7 +36,7 @@ class Part:
 
     parameter: str
     axis: int
-    positions: tuple[tuple[int, ...], ...]
+    positions: tuple[tuple[int, ...], ...] = field(repr=False)
     role: Role
 
 

@@ -49,7 +49,7 @@ def test_what_is_told_is_accounted_for_step_by_step(net, known):
             range(layer.channels - 1, layer.kept - 1, -1)
         )
     path = answer.path
-    assert list(path.columns) == ["layer", "order", "channel", "phi", "p_value", "kept", "left"]
+    assert list(path.columns) == ["layer", "order", "channel", "phi", "kept", "left", "p_value"]
     assert path.groupby("layer", sort=False)["kept"].sum().to_dict() == {
         name: int(stay.sum()) for name, stay in answer.kept.items()
     }

@@ -9,7 +9,7 @@ from mitools.training import Adam, EarlyStopping, Training
 
 
 def test_the_command_line_knows_the_named_pruners():
-    assert set(cli.pruning.PRUNERS) == {*PRUNERS, "mipp"}
+    assert set(cli.pruning.PRUNERS) == {*PRUNERS, "mipp", "mipp-layerwise"}
 
 
 @pytest.mark.parametrize("pruner", PRUNERS.values(), ids=PRUNERS)

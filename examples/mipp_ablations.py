@@ -5,8 +5,8 @@
     python examples/mipp_ablations.py transformer --root data  # heads and hidden units
     python examples/mipp_ablations.py kept --root data         # what layers tell, held out
 
-MNIST, 3 seeds, one thread; without --root the 8 x 8 digits of scikit-learn. A finished seed is kept
-in a file, so the same command goes on where it was stopped.
+MNIST, 3 seeds, one thread; without --root the 8 x 8 digits of scikit-learn. A finished
+network is kept in a file, so the same command goes on where it was stopped.
 """
 
 import argparse
@@ -105,6 +105,7 @@ SETTINGS = {
 class Bench:
     """A trained network and its data."""
 
+    net: str
     model: nn.Module
     learn: Samples
     whole: Samples
@@ -173,52 +174,49 @@ def bench(name: str, seed: int, options: argparse.Namespace) -> Bench:
         setting = replace(setting, epochs=options.epochs, retraining=options.epochs)
     model = setting.build(whole.inputs.shape[-1], seed)
     train(model, learn, setting.training(seed))
-    return Bench(model, learn, whole, test, setting, seed)
+    return Bench(name, model, learn, whole, test, setting, seed)
 
 
-def samples(seed: int, options: argparse.Namespace) -> Iterator[Row]:
+def samples(on: Bench) -> Iterator[Row]:
     """Yield what is chosen from few samples: how much of it all samples choose, and accuracies."""
-    for net in ("lenet-300-100", "lenet-5"):
-        on = bench(net, seed, options)
-        every = moments(on.model, on.whole)
-        for widths in on.setting.widths:
-            shown = {"net": net, "widths kept": ", ".join(map(str, widths.values()))}
-            yield shown | {"samples": "dense", "masked": on.accuracy(on.model)}
-            best = kept_channels(on.groups, mipp(on.model, every, widths=widths).mask)
-            counts = [n for n in (100, 300, 1_000, 3_000, 10_000) if n < len(on.whole)]
-            for n in (*counts, len(on.whole), 0):
-                known = moments(on.model, on.whole.take(slice(n))) if n else every
-                mask = mipp(on.model, known, widths=widths).mask if n else on.drawn(widths)
-                kept = kept_channels(on.groups, mask)
-                same = [float((kept[k] & best[k]).sum() / best[k].sum()) for k in widths]
-                yield {
-                    **shown,
-                    "samples": f"{n:,}" if n else "random channels",
-                    "in common": float(np.mean(same)),
-                    "masked": on.accuracy(mask.apply_(copied(on.model))),
-                    "reconstructed": on.accuracy(reconstructed(on.model, mask, known)),
-                    "by all samples": on.accuracy(reconstructed(on.model, mask, every)),
-                }
+    counts = [n for n in (100, 300, 1_000, 3_000, 10_000) if n < len(on.whole)]
+    found = {n: moments(on.model, on.whole.take(slice(n))) for n in (*counts, len(on.whole))}
+    every = found[len(on.whole)]
+    for widths in on.setting.widths:
+        shown = {"net": on.net, "widths kept": ", ".join(map(str, widths.values()))}
+        yield shown | {"samples": "dense", "masked": on.accuracy(on.model)}
+        best = kept_channels(on.groups, mipp(on.model, every, widths=widths).mask)
+        for n in (*found, 0):
+            known = found.get(n, every)
+            mask = mipp(on.model, known, widths=widths).mask if n else on.drawn(widths)
+            kept = kept_channels(on.groups, mask)
+            same = [float((kept[k] & best[k]).sum() / best[k].sum()) for k in widths]
+            yield {
+                **shown,
+                "samples": f"{n:,}" if n else "random channels",
+                "in common": float(np.mean(same)),
+                "masked": on.accuracy(mask.apply_(copied(on.model))),
+                "reconstructed": on.accuracy(reconstructed(on.model, mask, known)),
+                "by all samples": on.accuracy(reconstructed(on.model, mask, every)),
+            }
 
 
-def target(seed: int, options: argparse.Namespace) -> Iterator[Row]:
+def target(on: Bench) -> Iterator[Row]:
     """Yield accuracies with the next layer and with the network's output as the target."""
-    for net in ("lenet-300-100", "lenet-5"):
-        on = bench(net, seed, options)
-        yield {"net": net, "density": 1.0, "method": "dense", "before": on.accuracy(on.model)}
-        near = moments(on.model, on.learn)
-        far = moments(on.model, on.learn, target="output")
-        for density in (0.2, 0.05):
-            masks = {}
-            for name, known in (("next layer", near), ("output", far)):
-                alike = mipp(on.model, known, density=density, scope="layer")
-                free = mipp(on.model, known, density=density, scope="global")
-                masks |= {f"{name}, equal shares": alike.mask, f"{name}, one noise": free.mask}
-            masks["L1, equal shares"] = on.large(on.widths(masks["output, equal shares"]))
-            for name, mask in masks.items():
-                shown = {"net": net, "density": density}
-                yield {**shown, "method": name, **on.trained_again(mask)}
-                yield {**shown, "method": name + _REWRITTEN, **on.trained_again(mask, near)}
+    yield {"net": on.net, "density": 1.0, "method": "dense", "before": on.accuracy(on.model)}
+    near = moments(on.model, on.learn)
+    far = moments(on.model, on.learn, target="output")
+    for density in (0.2, 0.05):
+        masks = {}
+        for name, known in (("next layer", near), ("output", far)):
+            alike = mipp(on.model, known, density=density, scope="layer")
+            free = mipp(on.model, known, density=density, scope="global")
+            masks |= {f"{name}, equal shares": alike.mask, f"{name}, one noise": free.mask}
+        masks["L1, equal shares"] = on.large(on.widths(masks["output, equal shares"]))
+        for name, mask in masks.items():
+            shown = {"net": on.net, "density": density}
+            yield {**shown, "method": name, **on.trained_again(mask)}
+            yield {**shown, "method": name + _REWRITTEN, **on.trained_again(mask, near)}
 
 
 SCORED = {
@@ -230,9 +228,8 @@ SCORED = {
 }
 
 
-def transformer(seed: int, options: argparse.Namespace) -> Iterator[Row]:
+def transformer(on: Bench) -> Iterator[Row]:
     """Yield accuracies of a vision transformer without some heads and hidden units."""
-    on = bench("transformer", seed, options)
     yield {"density": 1.0, "method": "dense", "before": on.accuracy(on.model)}
     known = moments(on.model, on.learn)
     few = on.learn.take(slice(1_000))
@@ -245,16 +242,17 @@ def transformer(seed: int, options: argparse.Namespace) -> Iterator[Row]:
             if "equal shares" in name or "MIPP" in name:
                 row = on.trained_again(mask, known)
                 yield {"density": density, "method": name + _REWRITTEN, **row}
-        small = shrink(copied(on.model), masks["MIPP, equal shares"], on.learn.inputs[:1])
-        small = reinitialized(small, seed=seed + 100)
+        mask = masks["MIPP, one noise"]
+        small = shrink(copied(on.model), mask, on.learn.inputs[:1])
+        small = reinitialized(small, seed=on.seed + 100)
         longer = replace(on.setting, epochs=on.setting.epochs + on.setting.retraining)
-        train(small, on.learn, longer.training(seed))
-        yield {"density": density, "method": "small dense", "after": on.accuracy(small)}
+        train(small, on.learn, longer.training(on.seed))
+        row = {"after": on.accuracy(small), "widths": on.widths(mask)}
+        yield {"density": density, "method": "small dense", **row}
 
 
-def kept(seed: int, options: argparse.Namespace) -> Iterator[Row]:
+def kept(on: Bench) -> Iterator[Row]:
     """Yield what layers tell of each other, from test images, by nearest neighbours."""
-    on = bench("lenet-300-100", seed, options)
     known = moments(on.model, on.learn)
     yield {"widths kept": "", "method": "dense", **_told(on, on.model, {})}
     for widths in on.setting.widths:
@@ -276,9 +274,7 @@ def kept(seed: int, options: argparse.Namespace) -> Iterator[Row]:
 def _told(on: Bench, model: nn.Module, stay: Mapping[str, Tensor]) -> Row:
     """Return what layers tell of the next, as it is now and as it was in the dense network."""
     found: Row = {"accuracy": on.accuracy(model)}
-    table = layer_information(
-        model, on.test, KSG(), at="output", reduce="patches", components=5, limit=len(on.test)
-    )
+    table = layer_information(model, on.test, KSG(), at="output", reduce="patches", components=5)
     pairs = table[table.quantity == "I(T; T')"]
     units, before = capture(model, on.test), capture(on.model, on.test, at="output")
     for one, two, value in zip(pairs.layer, pairs.next, pairs.value, strict=True):
@@ -294,15 +290,21 @@ def _bound(x: np.ndarray, y: np.ndarray, seed: int) -> float:
     return mutual_information(x, y + noise, Variational(InfoNCE(), seed=seed)).value
 
 
-TABLES = {"samples": samples, "target": target, "transformer": transformer, "kept": kept}
+TABLES: dict[str, tuple[Callable[[Bench], Iterator[Row]], tuple[str, ...]]] = {
+    "samples": (samples, ("lenet-300-100", "lenet-5")),
+    "target": (target, ("lenet-300-100", "lenet-5")),
+    "transformer": (transformer, ("transformer",)),
+    "kept": (kept, ("lenet-300-100",)),
+}
 KEYS = ["net", "widths kept", "density", "samples", "method"]
 
 
-def finished(table: str, seed: int, options: argparse.Namespace) -> list[Row]:
-    """Return the rows of a seed, from its file if it has one."""
-    path = options.out / f"{table}-{seed}.json"
+def finished(table: str, net: str, seed: int, options: argparse.Namespace) -> list[Row]:
+    """Return the rows of a network, from its file if it has one."""
+    path = options.out / f"{table}-{net}-{seed}.json"
     if not path.exists():
-        rows = list(TABLES[table](seed, options))
+        make, _ = TABLES[table]
+        rows = list(make(bench(net, seed, options)))
         path.with_suffix(".part").write_text(json.dumps(rows))
         path.with_suffix(".part").replace(path)
     return json.loads(path.read_text())
@@ -315,6 +317,7 @@ def main() -> None:
     )
     parser.add_argument("table", choices=list(TABLES))
     parser.add_argument("--root", help="torchvision's folder of data sets")
+    parser.add_argument("--nets", nargs="+", choices=list(SETTINGS), help="only these")
     parser.add_argument("--out", type=Path, default=Path("mipp-ablations"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, default=10_000, help="to learn from (10,000)")
@@ -322,7 +325,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
-    rows = [row for seed in range(options.seeds) for row in finished(options.table, seed, options)]
+    nets = [net for net in TABLES[options.table][1] if net in (options.nets or SETTINGS)]
+    rows = [
+        row
+        for net in nets
+        for seed in range(options.seeds)
+        for row in finished(options.table, net, seed, options)
+    ]
     print(shown(pd.DataFrame(rows)).to_string())
 
 

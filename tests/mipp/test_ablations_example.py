@@ -18,10 +18,10 @@ def rows(tmp_path, monkeypatch, capsys):
         script = runpy.run_path(str(SCRIPT), run_name="ablations")
         script["main"]()
         first = capsys.readouterr().out
-        script["TABLES"][table] = None  # so that only the file can answer
+        script["bench"].__globals__["bench"] = None  # so that only files can answer
         script["main"]()
         assert capsys.readouterr().out == first
-        return json.loads((tmp_path / f"{table}-0.json").read_text())
+        return [row for path in tmp_path.iterdir() for row in json.loads(path.read_text())]
 
     return ran
 

@@ -1,6 +1,5 @@
 """What layers compute, copied while a network runs; afterwards the network is as it was."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mitools.models import prunable, untouched
+from mitools.models import eagerly, prunable, untouched
 
 At = Literal["activation", "output", "input"]
 """Where to look: behind a layer's nonlinearity, at its own output, or at what it reads."""
@@ -121,8 +120,7 @@ def watched(
     with ExitStack() as stack:
         stack.enter_context(untouched(model))
         stack.enter_context(torch.no_grad())
-        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code asks none
+        stack.enter_context(eagerly())  # compiled code asks no mode
         # Also for plain outputs: under a mode, transformers do not skip their layers.
         stack.enter_context(recorder)
         stack.callback(lambda: [handle.remove() for handle in handles])

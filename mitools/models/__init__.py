@@ -20,7 +20,7 @@ from mitools.models.randomness import (
 from mitools.models.resnet import resnet
 from mitools.models.tensor_files import load_tensors, save_tensors
 from mitools.models.transformer import vit
-from mitools.models.untouched import untouched
+from mitools.models.untouched import eagerly, untouched
 from mitools.models.vgg import vgg
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "check_module",
     "copied",
     "digest",
+    "eagerly",
     "fingerprint",
     "generator_states",
     "lenet5",

@@ -1,5 +1,6 @@
-"""Running a network without leaving a trace in it."""
+"""Running a network without leaving a trace in it, and without what torch.compile made of it."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,3 +41,13 @@ def untouched(model: nn.Module) -> Iterator[None]:
                 for buffer, version, values in buffers:
                     if buffer._version != version:
                         buffer.copy_(values)
+
+
+@contextmanager
+def eagerly() -> Iterator[None]:
+    """Run compiled networks as Python inside, where torch can: from 2.6 on."""
+    if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    else:
+        yield

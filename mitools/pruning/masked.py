@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from mitools.models import eagerly
 from mitools.pruning.binary import BLOCK
 from mitools.pruning.names import Place, fit
 
@@ -98,8 +99,7 @@ def masked(model: nn.Module, mask: Mapping[str, Tensor]) -> Iterator[nn.Module]:
     # The hook of torch.nn.utils.prune stores what it computes on the module; put it back after.
     derived = [(p.module, p.attribute, p.derived) for p in found.values() if p.derived is not None]
     with ExitStack() as stack:
-        if "torch._dynamo" in sys.modules:  # compiled code need not ask the mode
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(eagerly())  # compiled code need not ask the mode
         try:
             stack.enter_context(_MaskedWeights(kept))
             yield model

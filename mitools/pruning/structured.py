@@ -98,7 +98,7 @@ class Structured:
         groups = prunable_groups(model, example_of(model, loader), names)
         parameters = parameters_named(model, names)
         if counts:
-            check_room(groups, parameters, counts[-1], self.least)
+            _check_room(groups, parameters, counts[-1], self.least)
         kept, mask, pruned = None, Mask.ones_like(parameters), copied(model)
         silent = not progress or self.rounds == 1
         for keep in tqdm(counts, "pruning", disable=silent, leave=False):
@@ -185,7 +185,7 @@ def top_channels(
     ranks = {group.name: _ranked(group, scores, among) for group in groups}
     if isinstance(keep, Mapping):
         return _of_widths(groups, ranks, keep)
-    check_room(groups, parameters, keep, least)
+    _check_room(groups, parameters, keep, least)
     order: list[tuple[bool, float, int, int]] = []  # sorts: the floor first, then the best
     for number, group in enumerate(groups):
         values = scores[group.name].detach().double().cpu()
@@ -263,7 +263,7 @@ def _of_widths(
     return kept
 
 
-def check_room(
+def _check_room(
     groups: Sequence[ChannelGroup], parameters: Mapping[str, Tensor], keep: int, least: int
 ) -> None:
     """Raise ValueError if so many channels in each group have more weights than are to stay."""

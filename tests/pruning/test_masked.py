@@ -268,6 +268,17 @@ def test_compiled_models_are_run_eagerly():
         assert torch.equal(compiled(x), dense)
 
 
+def test_torch_before_2_6_refuses_compiled_models_alone(monkeypatch):
+    net, x = nn.Linear(3, 2), torch.ones(2, 3)
+    compiled = torch.compile(net, backend="eager")
+    monkeypatch.delattr(torch.compiler, "set_stance")
+    mask = Mask({"weight": torch.zeros(2, 3)})
+    with masked(net, mask):
+        assert torch.equal(net(x), net.bias.expand(2, 2))
+    with pytest.raises(ValueError, match="it is compiled"), masked(compiled, mask):
+        pass
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_torchscript_is_refused():
     scripted = torch.jit.script(nn.Linear(3, 2))

@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 import mitools.mipp
 from mitools.data import digits
 from mitools.mipp import MIPP, Gaussian, mipp, moments
-from mitools.models import mlp, resnet
+from mitools.models import lenet5, lenet_300_100, mlp, resnet
 from mitools.pruning import prune
 from mitools.pruning.channels import channel_mask
 from mitools.pruning.shrink import shrink
@@ -102,6 +102,16 @@ def test_every_group_keeps_the_same_share(net, known, density):
     assert answer.engine == Gaussian(noise=0.5) and answer.notes == ()
     out = answer.mask.apply_(mlp((64, 30, 20, 10), seed=1))(digits().inputs)
     assert out.std(0).min() > 0
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize("build", [lenet_300_100, lenet5])
+def test_no_signal_is_cut_with_one_weight_in_a_hundred(build, scope):
+    net, x = build(seed=0), torch.rand(150, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    answer = mipp(net, x, density=0.01, scope=scope, places=4)
+    assert answer.mask.nonzeros <= round(0.01 * answer.mask.size)
+    assert answer.mask.on_path(net, x[:1]).nonzeros == answer.mask.nonzeros
+    assert bool((answer.reconstructed(net)(x).std(0) > 0).all())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mitools.cli.setting import processes
+
 
 def add_to(commands: Any) -> None:
     """Add the command."""
@@ -38,7 +40,7 @@ def add_to(commands: Any) -> None:
         "--seed", type=int, default=0, metavar="N", help="of weights, noise and trainings (0)"
     )
     demo.add_argument(
-        "--jobs", type=int, default=-1, metavar="N", help="processes (-1: as many as cores)"
+        "--jobs", type=processes, default=-1, metavar="N", help="processes (-1: as many as cores)"
     )
     demo.add_argument("--quiet", action="store_true", help="no progress on stderr")
     demo.set_defaults(run=_demo)

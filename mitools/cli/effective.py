@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mitools.cli.setting import add_setting, model_of, samples_of
+from mitools.cli.setting import add_setting, model_of, processes, samples_of
 
 
 def add_to(commands: Any) -> None:
@@ -35,7 +35,7 @@ def add_to(commands: Any) -> None:
     )
     peff.add_argument("--bits", action="store_true", help="print p_eff in bits, too")
     peff.add_argument("--json", type=Path, metavar="FILE", help="save the whole answer")
-    peff.add_argument("--jobs", type=int, metavar="N", help="processes for --resample (1)")
+    peff.add_argument("--jobs", type=processes, metavar="N", help="processes for --resample (1)")
     peff.add_argument(
         "--limit",
         choices=("certified", "student"),

@@ -55,6 +55,13 @@ def add_setting(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
+def processes(text: str) -> int:
+    """Return how many processes a --jobs asks for; argparse says what is wrong with it."""
+    if text.lstrip("-").isdigit() and int(text) != 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"it must be a number of processes, or -1; got {text!r}")
+
+
 def check_folder(option: str, path: Path) -> None:
     """Raise ValueError unless a file can be written there."""
     if not path.absolute().parent.is_dir():

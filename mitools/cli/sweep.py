@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mitools.cli.setting import processes
+
 
 def add_to(commands: Any) -> None:
     """Add the command."""
@@ -27,7 +29,7 @@ def add_to(commands: Any) -> None:
         help="of image sets, as torchvision lays them out (data)",
     )
     sweep.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="processes (1); -1: as many as cores"
+        "--jobs", type=processes, default=1, metavar="N", help="processes (1); -1: as many as cores"
     )
     sweep.add_argument("--retry", action="store_true", help="do again what failed before")
     sweep.add_argument("--quiet", action="store_true", help="no progress on stderr")
@@ -52,7 +54,8 @@ def _sweep(options: argparse.Namespace) -> int:
     means.to_csv(out / "means.csv", index=False)
     print(table_of(means))
     failed = found[found["status"] == "failed"]
-    for label, error in dict(zip(failed["pruner"], failed["error"], strict=True)).items():
-        print(f"mitools: {label}: {error}", file=sys.stderr)
-    print(f"\nwrote {out / 'sweep.csv'} ({len(found)} jobs, {len(failed)} failed), means.csv")
+    for error, rows in failed.groupby("error", sort=False):
+        print(f"mitools: {', '.join(dict.fromkeys(rows['pruner']))}: {error}", file=sys.stderr)
+    lost = f"{len(failed)} failed" + ("; --retry does those again" if len(failed) else "")
+    print(f"\nwrote {out / 'sweep.csv'} ({len(found)} jobs, {lost}), means.csv")
     return 0

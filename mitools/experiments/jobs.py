@@ -19,6 +19,7 @@ from mitools.data import Samples, SymmetricFlips
 from mitools.data.seeds import derived_seed
 from mitools.effective import peff
 from mitools.experiments.reseeding import reseeded
+from mitools.mipp import MIPP
 from mitools.models import copied, fingerprint, named, prunable, reads_images
 from mitools.pruning import PRUNERS, Mask, Pruner, Ticket, prune
 from mitools.pruning.paths import TRACED
@@ -37,6 +38,14 @@ RESULTS = (
     *("seconds_pruning", "seconds"),
 )
 """What `run` answers, by name; see there."""
+
+
+NAMED: dict[str, Pruner] = {
+    **PRUNERS,
+    "mipp": MIPP(),
+    "mipp-layerwise": MIPP(scope="layer"),
+}
+"""Pruners by the names that the command line and files of sweeps give them."""
 
 
 class DataSource(Protocol):
@@ -87,6 +96,11 @@ class ImageSet:
         """Return training and test samples; root is the folder of those that are files."""
         fit, held_out = _read(self.name, str(root))
         if self.images is not None:
+            if self.images > len(fit):
+                raise ValueError(
+                    f"images must be at most {len(fit):,}, all training images of {self.name}; got "
+                    f"{self.images:,}. Leave it out to take all."
+                )
             fit, *_ = fit.split(self.images, seed=derived_seed(self.seed, "images"))
         if self.flips:
             fit = SymmetricFlips(self.flips).apply(fit, derived_seed(self.seed, "flips"))
@@ -372,7 +386,7 @@ def _name_of(pruner: Any) -> str:
     """Return the name on the command line, or else the repr."""
     if pruner is None:
         return "dense"
-    return next((name for name, known in PRUNERS.items() if known == pruner), repr(pruner))
+    return next((name for name, known in NAMED.items() if known == pruner), repr(pruner))
 
 
 def _put(job: Job, name: str, value: Any) -> None:

@@ -119,7 +119,7 @@ def sweep(
     Raises
     ------
     ValueError
-        If another sweep is using the folder.
+        If another sweep is using the folder, or it cannot be written.
     TypeError
         If jobs holds something else than jobs.
     """
@@ -178,7 +178,7 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
     averaged = ["kept", "on_path", "accuracy_before", "accuracy", "loss", "train_accuracy"]
     averaged += ["p_eff_low", "p_eff_high", "seconds"]
     rows = []
-    groups: Any = found.groupby(by, sort=False)
+    groups: Any = found.drop_duplicates(["key", "pruner"]).groupby(by, sort=False)
     for key, group in groups:
         row = dict(zip(by, key, strict=True))
         failed = [status == "failed" for status in group["status"]]
@@ -311,7 +311,13 @@ def _alone_in(place: Path | None) -> Iterator[None]:
     if place is None:
         yield
         return
-    (place / "records").mkdir(parents=True, exist_ok=True)
+    try:
+        (place / "records").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"folder must be one that can be made and written; {str(place)!r} is not ({error}). "
+            "Name another."
+        ) from error
     lock = locked(place, "folder")
     try:
         yield

@@ -9,13 +9,14 @@ from typing import Any
 
 import pandas as pd
 
+import mitools.mipp
 import mitools.pruning
 import mitools.training
 from mitools._validation import FileFormatError
-from mitools.experiments.jobs import ImageSet, Job
+from mitools.experiments.jobs import NAMED, ImageSet, Job
 from mitools.experiments.sweep import grid
 from mitools.models.named import check_name
-from mitools.pruning import PRUNERS, Pruner
+from mitools.pruning import Pruner
 from mitools.pruning.written import pruner_of, value_of
 from mitools.training import Training
 
@@ -31,6 +32,9 @@ _EXAMPLES = {
     "training": '[training] and below it epochs = 20, optimizer = "SGD(lr=0.1)"',
 }
 """The keys of a file, and what to write there."""
+
+_MOST_SEEDS = 10_000
+"""A larger number is a seed, and not how many."""
 
 _NEEDED = ("models", "data", "pruners", "densities")
 
@@ -50,7 +54,7 @@ def read_sweep(path: str | Path) -> list[Job]:
     """
     path = Path(path)
     try:
-        asked = tomllib.loads(path.read_text(encoding="utf-8"))
+        asked = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:  # of TOML, or of its encoding
         raise FileFormatError(
             f"{path.name} must be a TOML file; {error}. Texts stand in quotation marks, lists in "
@@ -67,7 +71,7 @@ def read_sweep(path: str | Path) -> list[Job]:
     training = read.setdefault("training", Training())
     # What is written out trains as it is written, even if it equals what a name stands for.
     read["pruners"] = {
-        label: _training_as(pruner, training) if label in PRUNERS else pruner
+        label: _training_as(pruner, training) if label in NAMED else pruner
         for label, pruner in read["pruners"].items()
     }
     return grid(**read)
@@ -140,12 +144,12 @@ def _data(value: Any) -> list[ImageSet]:
 def _pruners(value: Any) -> dict[str, Pruner]:
     found: dict[str, Pruner] = {}
     for text in (_text(entry, "a pruner") for entry in _list(value)):
-        if text in PRUNERS:
-            found[text] = PRUNERS[text]
+        if text in NAMED:
+            found[text] = NAMED[text]
         elif "(" in text:
-            found[text] = pruner_of(text)
+            found[text] = pruner_of(text, mitools.mipp)
         else:
-            raise ValueError(f"pruners must be among {', '.join(PRUNERS)}; got {text!r}.")
+            raise ValueError(f"pruners must be among {', '.join(NAMED)}; got {text!r}.")
     return found
 
 
@@ -158,11 +162,15 @@ def _densities(value: Any) -> list[float]:
 
 
 def _seeds(value: Any) -> int | list[int]:
-    seeds = value if isinstance(value, list) else [value]
+    seeds = _list(value)
     for seed in seeds:
         least = 0 if isinstance(value, list) else 1
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < least:
             raise ValueError(f"seeds must be a number of them or a list of seeds; got {seed!r}.")
+    if not isinstance(value, list) and value > _MOST_SEEDS:
+        raise ValueError(
+            f"seeds must be at most {_MOST_SEEDS:,} of them; got {value:,}. One seed is [{value}]."
+        )
     return value
 
 
@@ -213,6 +221,9 @@ def _list(value: Any) -> list[Any]:
     values = value if isinstance(value, list) else [value]
     if not values:
         raise ValueError("it must not be empty; got [].")
+    twice = [entry for i, entry in enumerate(values) if entry in values[:i]]
+    if twice:
+        raise ValueError(f"it must not say anything twice; got {twice[0]!r} again.")
     return values
 
 

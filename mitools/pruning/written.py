@@ -6,16 +6,18 @@ from types import ModuleType
 from typing import Any
 
 
-def pruner_of(text: str) -> Any:
+def pruner_of(text: str, *more: ModuleType) -> Any:
     """Rebuild a pruner from its repr; no code in the text is run.
 
     Only the frozen values of `mitools.pruning` and `mitools.training` are known, called with
-    literal arguments.
+    literal arguments, and those of more modules.
 
     Parameters
     ----------
     text : str
         Such as ``"OneShot(score=SNIP(batches=None), scope='global')"``.
+    *more : module
+        Such as `mitools.mipp`, which is above this one.
 
     Raises
     ------
@@ -31,7 +33,7 @@ def pruner_of(text: str) -> Any:
     import mitools.training
 
     try:
-        pruner = value_of(text, mitools.pruning, mitools.training)
+        pruner = value_of(text, mitools.pruning, mitools.training, *more)
     except ValueError as error:
         raise ValueError(
             "text must be the repr of a pruner of mitools, such as 'OneShot(score=SNIP())'; got "

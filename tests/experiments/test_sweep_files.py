@@ -1,5 +1,6 @@
 """The TOML file of a sweep: what it means, what is wrong with it; and the command."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -7,8 +8,9 @@ import pytest
 
 from mitools import cli
 from mitools._validation import FileFormatError
-from mitools.experiments import ImageSet, sweep
+from mitools.experiments import ImageSet, Job, summary, sweep
 from mitools.experiments.sweep_files import read_sweep, table_of
+from mitools.mipp import MIPP, Gaussian
 from mitools.pruning import IMP, SNIP, MagnitudeAfterTraining, OneShot, Random
 from mitools.training import SGD, Adam, Cosine, EarlyStopping, Training
 
@@ -102,6 +104,9 @@ def test_all_keys_reach_the_jobs(tmp_path):
         ("densities = true", ["densities", "got True"]),
         ("seeds = 0", ["seeds", "got 0"]),
         ("seeds = [0.5]", ["seeds", "list of seeds", "0.5"]),
+        ("seeds = [0, 1, 0]", ["seeds", "anything twice; got 0 again"]),
+        ("seeds = 20261121", ["seeds", "at most 10,000 of them", "One seed is [20261121]."]),
+        ("pruners = ['snip', 'snip']", ["pruners", "anything twice; got 'snip' again"]),
         ("dense = 'yes'", ["dense", "true or false", "'yes'"]),
         ("peff = 1", ["peff", "true or false"]),
         ("start = 'end'", ["start", '"ticket"', "'end'"]),
@@ -145,9 +150,11 @@ def test_command_prints_means_and_keeps_everything(tmp_path, capsys, monkeypatch
     assert cli.main(["sweep", str(path)]) == 0
     out, err = capsys.readouterr()
     assert "± " in out and "imp" in out and "failed" in out
-    assert "wrote small/sweep.csv (20 jobs, 10 failed)" in out
+    assert "wrote small/sweep.csv (20 jobs, 10 failed; --retry does those again)" in out
     assert "10/20" in err or "20/20" in err
-    assert "mitools: imp: " in err  # why they failed
+    assert (
+        "mitools: dense, random, imp: ValueError: model mlp must begin with the 64" in err
+    )  # why they failed
     found = pd.read_csv("small/sweep.csv")
     assert len(found) == 20 and found["status"].value_counts().to_dict() == {
         "done": 10,
@@ -162,6 +169,35 @@ def test_command_prints_means_and_keeps_everything(tmp_path, capsys, monkeypatch
     again = capsys.readouterr()
     assert again.out == out
     assert {path: path.stat().st_mtime_ns for path in records} == records
+
+
+def test_mipp_goes_by_its_name_and_as_text(tmp_path):
+    text = SMALL.replace('["random", "imp"]', '["mipp", "MIPP(engine=Gaussian(noise=2.0))"]')
+    jobs = read_sweep(written(tmp_path, "\ufeff" + text))  # as Notepad writes it
+    pruned = [job for job in jobs if job.pruner is not None]
+    assert {job.pruner for job in pruned} == {MIPP(), MIPP(Gaussian(noise=2.0))}
+    assert {job.label for job in pruned} == {"mipp", "MIPP(engine=Gaussian(noise=2.0))"}
+    assert Job("lenet-5", "digits", MIPP(), 0.5).label == "mipp"
+
+
+def test_more_images_than_there_are(tmp_path):
+    with pytest.raises(ValueError, match="images must be at most 1,437, all training images of"):
+        ImageSet("digits", images=9_999).load(tmp_path)
+
+
+def test_folders_that_cannot_be_made_are_named(tmp_path, capsys):
+    path = written(tmp_path, SMALL)
+    assert cli.main(["sweep", str(path), "--out", str(path), "--quiet"]) == 2
+    assert "folder must be one that can be made and written" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["sweep", str(path), "--jobs", "0"])
+    assert "a number of processes, or -1" in capsys.readouterr().err
+
+
+def test_equal_jobs_count_once_in_means():
+    job = Job("mlp:64-12-10", ImageSet("digits", images=60), OneShot(Random()), 0.3, training=None)
+    means = summary(sweep([job, job, replace(job, label="other")]))
+    assert means["pruner"].tolist() == ["random", "other"] and means["seeds"].tolist() == [1, 1]
 
 
 def test_command_says_what_is_wrong(tmp_path, capsys):

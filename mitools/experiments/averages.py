@@ -26,7 +26,10 @@ def averaged(rows: pd.DataFrame, by: Sequence[str], column: str, confidence: flo
         for key, group in rows.groupby(list(by), sort=False)
     ]
     if any(row["seeds"] < 2 for row in found):
-        raise ValueError("seeds must be at least 2, to tell how far the mean can be off; got 1.")
+        raise ValueError(
+            "seeds must be at least 2, to tell how far a mean can be off; got 1. Repeat it with "
+            "other seeds."
+        )
     table = pd.DataFrame(found)
     margin = student_t.ppf(0.5 + confidence / 2.0, table["seeds"] - 1) * table["std_error"]
     table["low"], table["high"] = table[column] - margin, table[column] + margin

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from mitools._processes import evaluate_all
@@ -12,11 +11,9 @@ from mitools.data import gaussian
 from mitools.data.seeds import derived_seed
 from mitools.effective import memorised
 from mitools.experiments.averages import averaged
-from mitools.experiments.reseeding import reseeded
+from mitools.experiments.reseeding import repetitions, reseeded
 from mitools.models import mlp
 from mitools.pruning import Pruner, prune
-from mitools.pruning.pruners import check_pruner
-from mitools.pruning.selection import check_density
 from mitools.training import Adam, Training, train
 
 
@@ -68,33 +65,13 @@ def memorisation_capacity(
     Kumar, Luo and Sellke, arXiv 2402.01089, section 5.1 and figure 1a: points whose cross-entropy
     is at most log(2) / 10 count as memorised.
     """
-    _check(pruners, densities)
     for name, count in (("points", points), ("dimension", dimension)):
         checked_count(name, count)
     checked_count("seeds", seeds, least=2)
-    jobs = [
-        (name, pruner, density, seed, points, dimension, tuple(hidden), training)
-        for name, pruner in pruners.items()
-        for density in densities
-        for seed in range(seeds)
-    ]
-    rows = list(evaluate_all(_row, jobs, len(jobs), n_jobs, progress))
+    setting = (points, dimension, tuple(hidden), training)
+    cases = [(*case, *setting) for case in repetitions(pruners, densities, seeds)]
+    rows = list(evaluate_all(_row, cases, len(cases), n_jobs, progress))
     return averaged(pd.DataFrame(rows), ["pruner", "density"], "memorised", confidence)
-
-
-def _check(pruners: Any, densities: Any) -> None:
-    """Raise TypeError or ValueError unless there are pruners by name, and densities."""
-    if not isinstance(pruners, Mapping) or not pruners:
-        raise TypeError(
-            f"pruners must map names to pruners; got {pruners!r}. For instance "
-            "{'random': OneShot(Random())}."
-        )
-    for pruner in pruners.values():
-        check_pruner(pruner)
-    if not isinstance(densities, Sequence | np.ndarray) or not len(densities):
-        raise TypeError(f"densities must be a sequence of numbers; got {densities!r}. Try [0.1].")
-    for density in densities:
-        check_density(float(density) if isinstance(density, np.floating) else density)
 
 
 def _row(
@@ -109,6 +86,6 @@ def _row(
 ) -> dict[str, Any]:
     samples = gaussian(points, dimension, 2, seed=derived_seed(seed, "memorisation data"))
     model = mlp((dimension, *hidden, 2), seed=derived_seed(seed, "memorisation weights"))
-    mask = prune(model, samples, reseeded(pruner, seed), density=density)
+    mask = prune(model, samples, pruner, density=density)
     train(model, samples, reseeded(training, seed), mask=mask)
     return {"pruner": name, "density": density, "memorised": memorised(model, samples)}

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from mitools._processes import evaluate_all
+from mitools._validation import checked_count
 from mitools.data import AdditiveNoise, Samples
 from mitools.data.seeds import derived_seed
 from mitools.effective import noise_covariance
@@ -83,6 +84,7 @@ def noise_correlation(
     ----------
     Kumar, Luo and Sellke, arXiv 2402.01089, section 5.2: student and teacher, noise of variance 1.
     """
+    checked_count("seeds", seeds, least=2)
     setting = (pruner, density, points, dimension, noise, width, training)
     found = evaluate_all(
         _curve, [(seed, *setting) for seed in range(seeds)], seeds, n_jobs, progress

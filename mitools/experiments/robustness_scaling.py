@@ -13,12 +13,13 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from mitools._processes import evaluate_all
+from mitools._validation import checked_count
 from mitools.data import Samples
 from mitools.data.seeds import derived_seed
 from mitools.effective import lipschitz_bound, local_lipschitz, peff, spectral_product
 from mitools.experiments.averages import averaged
 from mitools.experiments.noise_correlation import student_teacher
-from mitools.experiments.reseeding import reseeded
+from mitools.experiments.reseeding import repetitions, reseeded
 from mitools.models import mlp
 from mitools.pruning import Mask, Pruner, prune
 from mitools.training import Adam, Training, evaluate, train
@@ -94,12 +95,8 @@ def robustness_scaling(
         W the diameter of the ball that holds the trained weights and J the largest norm of the
         gradient by weights at the points.
     """
-    cases = [
-        (name, pruner, density, seed, job)
-        for name, pruner in pruners.items()
-        for density in densities
-        for seed in range(seeds)
-    ]
+    checked_count("seeds", seeds)
+    cases = [(*case, job) for case in repetitions(pruners, densities, seeds)]
     return pd.DataFrame(list(evaluate_all(_row, cases, len(cases), n_jobs, progress)))
 
 
@@ -136,7 +133,7 @@ def _row(
 ) -> dict[str, float | str | bool]:
     samples, fresh = student_teacher(job.points, job.dimension, job.noise, seed=seed)
     model = mlp((job.dimension, *job.hidden, 1), seed=derived_seed(seed, "student"))
-    mask = prune(model, samples, reseeded(pruner, seed), density=density)
+    mask = prune(model, samples, pruner, density=density)
     answer = peff(model, mask, samples)
     student = copy.deepcopy(model)
     variance = job.noise**2

@@ -1,5 +1,6 @@
 """At which densities masks cut a network in two: what each method keeps on input-output paths.
 
+    pip install 'mitools[shrink]'                                # for the structured ones
     python examples/collapse.py                                  # everything; hours on one core
     python examples/collapse.py --nets lenet-300-100             # minutes
     python examples/collapse.py --nets resnet20 --methods snip synflow --densities 0.01 0.001
@@ -26,13 +27,17 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mitools.data import Samples, cifar10, digits, mnist
+from mitools.mipp import MIPP
 from mitools.models import named, prunable
 from mitools.pruning import (
     ERK,
     FORCE,
     IMP,
     LAMP,
+    OTO,
     SNIP,
+    SOSP,
+    AutoSparse,
     GradualMagnitude,
     GraSP,
     Iterative,
@@ -43,7 +48,11 @@ from mitools.pruning import (
     ProsPr,
     Pruner,
     Random,
+    Structured,
     SynFlow,
+    ThiNet,
+    channel_groups,
+    channel_mask,
     prune,
     top_k,
 )
@@ -62,21 +71,24 @@ class Setting:
     batch: int
     batches: int
     rounds: int
+    trained: int  # images to train on
     synflow_rounds: int = 100
-    trained: int = 0  # images to train on; 0: methods that train are left out
+    imp_rounds: int | None = None  # None: 20% of the survivors in each
 
 
 SETTINGS = {
     "lenet-300-100": Setting("mnist", (1, 28, 28), 64, 2, rounds=60, trained=2000),
-    "resnet20": Setting("cifar10", (3, 32, 32), 32, 1, rounds=10),
-    "vgg16": Setting("cifar10", (3, 32, 32), 16, 1, rounds=5, synflow_rounds=20),
+    "resnet20": Setting("cifar10", (3, 32, 32), 32, 1, rounds=10, trained=500, imp_rounds=10),
+    "vgg16": Setting(
+        "cifar10", (3, 32, 32), 16, 1, rounds=5, trained=256, synflow_rounds=20, imp_rounds=5
+    ),
 }
 
 
 def methods(setting: Setting) -> dict[str, Pruner]:
     """Return the pruners, by the names of the table."""
-    rounds = setting.rounds
-    found: dict[str, Pruner] = {
+    rounds, brief = setting.rounds, replace(TRAINING, epochs=1)
+    return {
         "Random": OneShot(Random()),
         "Random, layer-wise": OneShot(Random(), scope="layer"),
         "Random, ERK": OneShot(Random(), scope=ERK()),
@@ -90,12 +102,26 @@ def methods(setting: Setting) -> dict[str, Pruner]:
         "ProsPr": OneShot(ProsPr(precision="model")),
         "SynFlow, 1 round": OneShot(SynFlow()),
         "SynFlow": Iterative(SynFlow(), setting.synflow_rounds),
+        "AutoSparse": AutoSparse(brief),
+        "Magnitude after training": MagnitudeAfterTraining(TRAINING),
+        "Gradual magnitude": GradualMagnitude(TRAINING),
+        "IMP": IMP(brief, rounds=setting.imp_rounds),
+        **STRUCTURED,
     }
-    if setting.trained:
-        found["Magnitude after training"] = MagnitudeAfterTraining(TRAINING)
-        found["Gradual magnitude"] = GradualMagnitude(TRAINING)
-        found["IMP"] = IMP(replace(TRAINING, epochs=1))
-    return found
+
+
+STRUCTURED: dict[str, Pruner] = {
+    "Structured random": Structured(Random(), scope="layer"),
+    "Structured magnitude": Structured(Magnitude()),
+    "Structured SNIP": Structured(SNIP()),
+    "Structured GraSP": Structured(GraSP()),
+    "Structured SynFlow": Structured(SynFlow(), rounds=20),
+    "SOSP-H": SOSP(),
+    "ThiNet": ThiNet(),
+    "OTO": OTO(TRAINING),
+    "MIPP": MIPP(),
+}
+"""Those that keep whole channels."""
 
 
 @cache
@@ -106,7 +132,7 @@ def real(data: str, root: str) -> Samples:
 
 def data_of(setting: Setting) -> Samples:
     """Return the first training images, real ones where MITOOLS_DATA has them."""
-    n = setting.trained or setting.batch * setting.batches
+    n = setting.trained
     root = os.environ.get("MITOOLS_DATA")
     if root is not None:
         return real(setting.data, root).take(range(n))
@@ -124,7 +150,11 @@ def masks(
     model: nn.Module, samples: Samples, pruner: Pruner, densities: list[float], setting: Setting
 ) -> Iterator[tuple[float, Mask]]:
     """Yield the mask at each density; a pruner of one ranking scores once."""
-    if hasattr(pruner, "training"):
+    if not densities:
+        return
+    if isinstance(pruner, AutoSparse):  # learns once what ranks
+        pruner = OneShot(pruner.fit(model, samples, tuple(prunable(model))))
+    elif hasattr(pruner, "training"):
         yield from ((d, prune(model, samples, pruner, density=d)) for d in densities)
         return
     few = samples.take(slice(0, setting.batch * setting.batches))
@@ -140,6 +170,13 @@ def masks(
         yield density, Mask(kept)
 
 
+def least(model: nn.Module, samples: Samples) -> int:
+    """Return how many weights a channel in every group takes."""
+    groups = channel_groups(model, samples.inputs[:1])
+    first = {group.name: torch.arange(group.size) == 0 for group in groups}
+    return channel_mask(model, groups, first, tuple(prunable(model))).nonzeros
+
+
 def measure(net: str, wanted: list[str], densities: list[float], kept: Path) -> None:
     """Prune by every method at every density, and add a line to the cache for each mask."""
     setting = SETTINGS[net]
@@ -148,11 +185,19 @@ def measure(net: str, wanted: list[str], densities: list[float], kept: Path) -> 
     for method, pruner in methods(setting).items():
         if wanted and not any(word.lower() == method.lower() for word in wanted):
             continue
-        line = {"net": net, "method": method, "pruner": repr(pruner), "data": samples.name}
+        line: dict[str, str | int] = {
+            "net": net,
+            "method": method,
+            "pruner": repr(pruner),
+            "data": samples.name,
+        }
         line["images"] = setting.batch * setting.batches
         if hasattr(pruner, "training"):
             line["images"] = len(samples)
         left = [d for d in densities if _key({**line, "density": d}) not in done]
+        if method in STRUCTURED and left:
+            size, floor = prunable(model).size, least(model, samples)
+            left = [d for d in left if round(d * size) >= floor]
         start = time.perf_counter()
         for density, mask in masks(model, samples, pruner, left, setting):
             wired = mask.on_path(model, samples.inputs[:1]).nonzeros
@@ -181,7 +226,8 @@ def table(kept: Path) -> str:
         for method in methods(SETTINGS[str(net)]):
             of_method = rows.loc[rows["method"] == method].to_dict("records")
             cells = {row["density"]: _cell(row) for row in of_method}
-            parts.append(f"| {method} | {' | '.join(cells.get(d, '') for d in order)} |")
+            blank = "–" if method in STRUCTURED and cells else ""
+            parts.append(f"| {method} | {' | '.join(cells.get(d, blank) for d in order)} |")
         parts.append("")
     return "\n".join(parts)
 

@@ -45,3 +45,17 @@ def test_lines_are_what_prune_gives_and_are_not_made_twice(run):
         assert line["data"] == "digits, enlarged"
     assert "| | 10 | 0.1 |" in out and "| Magnitude | 100 | cut |" in out
     assert run(*asked)[1] == lines
+
+
+def test_structured_methods_stop_at_a_channel_a_group(run):
+    pytest.importorskip("torch_pruning")
+    asked = ("--methods", "magnitude", "structured magnitude", "--densities", "0.001", "0.1")
+    names, lines, out = run(*asked)
+    assert [(e["method"], e["density"]) for e in lines] == [
+        ("Magnitude", 0.1), ("Magnitude", 0.001), ("Structured magnitude", 0.1)
+    ]  # fmt: skip
+    setting = names["SETTINGS"]["lenet-300-100"]
+    model = named("lenet-300-100", setting.shape)
+    # 784 inputs to one unit, one weight between the layers, ten outputs.
+    assert names["least"](model, names["data_of"](setting)) == 784 + 1 + 10
+    assert "| Structured magnitude | 100 | – |" in out

@@ -374,3 +374,16 @@ def test_pairwise_takes_labels_where_its_method_does():
 def test_method_in_the_place_of_targets_is_named():
     with pytest.raises(TypeError, match="targets must be samples; got Gaussian"):
         pairwise(np.random.default_rng(0).standard_normal((50, 2)), Gaussian())
+
+
+def test_namesakes_of_other_rooms_are_told_apart():
+    class Gaussian:
+        """As `mitools.mipp.Gaussian`, which chooses channels."""
+
+        def __repr__(self):
+            return "Gaussian(noise=0.1)"
+
+    with pytest.raises(TypeError, match=rf"got Gaussian\(noise=0.1\) of {__name__}, which does"):
+        mutual_information([0.0, 1.0], [0.0, 1.0], Gaussian())
+    with pytest.raises(TypeError, match="got 3, which does not"):
+        mutual_information([0.0, 1.0], [0.0, 1.0], 3)

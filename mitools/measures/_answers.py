@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mitools import methods
 from mitools._typing import FloatArray, Sense
 from mitools._validation import UnreliableEstimate, as_samples, coded
 from mitools.methods._cautions import cautions
@@ -83,10 +84,18 @@ def asked(question: str, method: Any) -> Callable[..., Any]:
     """Return the method's own answer to a question, if it has one."""
     if isinstance(method, type) or not callable(getattr(method, question, None)):
         raise TypeError(
-            f"method must be an object that answers {question}; got {method!r}, which does not. "
-            "Is it a class that lacks its parentheses? docs/choose.md lists who answers what."
+            f"method must be an object that answers {question}; got {method!r}{_origin(method)}, "
+            "which does not. Is it a class that lacks its parentheses? docs/choose.md lists who "
+            "answers what."
         )
     return getattr(method, question)
+
+
+def _origin(method: Any) -> str:
+    """Say where a method is from that bears the name of one of `mitools.methods`."""
+    kind = method if isinstance(method, type) else type(method)
+    namesake = getattr(methods, kind.__name__, kind)
+    return "" if namesake is kind else f" of {kind.__module__}"
 
 
 def chosen(method: Any, arguments: tuple[Any, ...]) -> Any:

@@ -47,7 +47,7 @@ class Recipe:
     def training(self, epochs: int, seed: int, again: bool = False) -> Training:
         """Return a training of so many epochs; a second one takes smaller steps."""
         if self.optimizer == "adam":
-            return Training(epochs, 128, Adam(lr=1e-3), seed=seed)
+            return Training(epochs, 128, Adam(lr=1e-3, weight_decay=self.decay), seed=seed)
         steps = SGD(lr=0.02 if again else 0.05, momentum=0.9, weight_decay=self.decay)
         return Training(epochs, 128, steps, Cosine(), seed=seed)
 
@@ -125,11 +125,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--pixels", choices=("standardised", "0-1"), default="standardised")
     parser.add_argument("--optimizer", choices=("sgd", "adam"), default="sgd")
-    parser.add_argument("--decay", type=float, default=5e-4, help="SGD's weight decay")
-    parser.add_argument("--noise", type=float, default=1.0, help="of MIPP's Gaussian engine")
+    parser.add_argument("--decay", type=float, help="of weights; SGD: 5e-4, Adam: 0")
+    parser.add_argument("--noise", type=float, default=0.1, help="of MIPP's Gaussian engine")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.decay is None:
+        options.decay = 5e-4 if options.optimizer == "sgd" else 0.0
     seeds = range(vars(options).pop("seeds"))
     recipe = Recipe(**vars(options))
     found = pd.DataFrame([row for seed in seeds for row in rows_of(seed, recipe)])

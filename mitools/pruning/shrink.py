@@ -41,8 +41,9 @@ def shrink(model: nn.Module, mask: Mask | Mapping[str, Any], example_input: Any)
         Stays as it is.
     mask : Mask, or anything that `Mask.of` reads
         Of this model.
-    example_input : Tensor, tuple or dict
-        One batch, or positional or keyword arguments, of the right shapes; one sample is enough.
+    example_input : Tensor, tuple, dict, or data
+        One batch, or positional or keyword arguments, of the right shapes; one sample is enough,
+        and is what is taken of a DataLoader or data set.
 
     Returns
     -------

@@ -20,7 +20,8 @@ from joblib import Parallel, delayed, effective_n_jobs
 from tqdm import tqdm
 
 from mitools._files import locked, replacing
-from mitools.experiments.jobs import RESULTS, Architecture, DataSource, Job, run
+from mitools.experiments.jobs import Architecture, DataSource, Job
+from mitools.experiments.running import RESULTS, run
 from mitools.pruning import Pruner
 from mitools.training import Training
 

@@ -208,6 +208,22 @@ def top_channels(
     return kept
 
 
+def even_widths(
+    groups: Sequence[ChannelGroup],
+    parameters: Mapping[str, Tensor],
+    keep: int,
+    *,
+    least: int = 1,
+) -> dict[str, int]:
+    """Return how many channels of each group fit if all groups keep the same share of theirs.
+
+    Parameters and errors are those of `top_channels`.
+    """
+    alike = {group.name: torch.zeros(group.size) for group in groups}
+    kept = top_channels(groups, alike, parameters, keep, scope="layer", least=least)
+    return {name: int(stays.sum()) for name, stays in kept.items()}
+
+
 def weights_of(
     groups: Sequence[ChannelGroup], counts: Sequence[int], shapes: Mapping[str, Size]
 ) -> int:

@@ -19,7 +19,7 @@ from joblib import parallel_config
 from mitools.data import SymmetricFlips, digits
 from mitools.data.seeds import derived_seed
 from mitools.effective import Counting
-from mitools.experiments import ImageSet, Job, grid, jobs, run, summary, sweep
+from mitools.experiments import ImageSet, Job, grid, jobs, run, running, summary, sweep
 from mitools.experiments.sweep import attempt, seconds_left
 from mitools.models import copied, mlp
 from mitools.pruning import (
@@ -169,7 +169,7 @@ def test_killed_in_the_midst_it_goes_on(tmp_path):
     folder, begun = tmp_path / "kept", tmp_path / "begun"
     begun.mkdir()
     parts = Path(__file__).with_name("sweep_parts.py")
-    root = str(Path(jobs.__file__).parents[2])
+    root = str(Path(running.__file__).parents[2])
     driver = subprocess.Popen(
         [sys.executable, "-c", f"import sys; sys.path[:0] = [{root!r}, {str(parts.parent)!r}]; "
          f"import sweep_parts; sweep_parts.slow_sweep({str(folder)!r}, {str(begun)!r})"],
@@ -337,7 +337,7 @@ def test_threads_of_the_machine_do_not_matter(monkeypatch):
         seen.append(torch.get_num_threads())
         return evaluate(*args, **kwargs)
 
-    monkeypatch.setattr(jobs, "evaluate", watched)
+    monkeypatch.setattr(running, "evaluate", watched)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:

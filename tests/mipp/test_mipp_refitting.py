@@ -87,7 +87,7 @@ def test_errors_do_not_pile_up_in_a_residual_network():
     net = resnet(8, 1, width=0.5).double().eval()
     x = rows(60, 1, 8, 8)
     known = moments(net, x, places=8)
-    found = mipp(net, known, density=0.4)
+    found = mipp(net, known, density=0.4, scope="layer")
     once, again = reconstructed(net, found.mask, known), refitted(net, found.mask, x, places=8)
     far, near = ((new(x) - net(x)).square().mean() for new in (once, again))
     assert near < far / 2

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from mitools.models import copied, prunable, tensors_of
 from mitools.pruning.channel_sums import ChannelSums
 from mitools.pruning.channels import channel_mask, example_of
+from mitools.pruning.coupling import prunable_groups
 from mitools.pruning.gradual import steps_in_all
 from mitools.pruning.half_space import HalfSpace, Stage
 from mitools.pruning.levels import Levels
@@ -19,7 +20,7 @@ from mitools.pruning.pruners import size_of
 from mitools.pruning.scoring import parameters_named, reproducibly, undisturbed
 from mitools.pruning.selection import check_density, count_kept
 from mitools.pruning.slopes import Losses, scaled
-from mitools.pruning.structured import check_competition, prunable_groups, top_channels
+from mitools.pruning.structured import check_competition, top_channels
 from mitools.pruning.trained import Ticket, check_training, mask_of_run
 from mitools.training import Training, TrainState, state_of, train
 from mitools.training.loop import check_trainable
@@ -162,6 +163,11 @@ class OTO:
             groups = prunable_groups(trained, example_of(trained, loader), names)
             learning = {name for name, p in trained.named_parameters() if p.requires_grad}
             channels = ChannelSums(groups, among=learning)
+            if not channels.names:
+                raise ValueError(
+                    "model must have channels that are trained; all weights that produce some are "
+                    "frozen. Unfreeze them, or take a pruner that does not train, such as SOSP."
+                )
 
             def largest(norms: Tensor) -> dict[str, Tensor]:
                 values, weights = channels.by_group(norms), parameters_named(model, names)
@@ -235,9 +241,8 @@ def _redundancy(model: nn.Module, loader: Any, channels: ChannelSums) -> Tensor:
         losses = Losses(model, loader, channels.names, statistics="batch", precision="double")
         weights, slopes = losses.weights, losses.slope()
     norms = channels.norms(weights)
-    sizes = channels.sums({name: torch.ones_like(weight) for name, weight in weights.items()})
     scale = norms * channels.norms(slopes)
     towards = channels.sums(scaled(weights, slopes))
     cosine = torch.where(scale > 0, towards / torch.where(scale > 0, scale, 1.0), 0.0)
-    smallness = 1.0 / (norms / sizes + 1e-6)
+    smallness = 1.0 / (norms / channels.counts(weights) + 1e-6)
     return 0.5 * normalize(cosine, dim=0) + 0.5 * normalize(smallness, dim=0)

@@ -4,14 +4,25 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from example_nets import NETS, plain, samples
 
 from mitools._validation import FileFormatError
 from mitools.data import digits
-from mitools.models import lenet5, mlp, prunable
-from mitools.pruning import IMP, AutoSparse, Mask, OneShot, Predictor, prune, trained
+from mitools.models import copied, lenet5, mlp, prunable, tensors_of
+from mitools.pruning import (
+    IMP,
+    AutoSparse,
+    Floor,
+    Mask,
+    OneShot,
+    Predictor,
+    autosparse,
+    prune,
+    trained,
+)
 from mitools.pruning.autosparse import survived
-from mitools.training import SGD, Training
+from mitools.training import SGD, Adam, Training, train
 
 QUICK = Training(epochs=2, batch_size=8, optimizer=SGD(lr=0.05))
 SMALL = AutoSparse(QUICK, rounds=3, lowest=0.1, epochs=3)
@@ -61,6 +72,71 @@ def test_it_learns_which_weights_survive():
     assert mask == prune(model, data, OneShot(predictor), density=0.2)
     kept = torch.cat([mask[name].flatten() for name in names])
     assert flat[kept].min() >= flat[~kept].max()
+
+
+def in_and_out(model, data, names):
+    """Its inputs written out: weights and slopes in evaluation mode, over root mean squares."""
+    twin = copied(model).double().eval()
+    loss = F.cross_entropy(twin(data.inputs.double()), data.targets)
+    parameters = [twin.get_parameter(name) for name in names]
+    slopes = torch.autograd.grad(loss, parameters)
+    columns = [torch.cat([t.detach().reshape(-1) for t in some]) for some in (parameters, slopes)]
+    return torch.stack([column / column.square().mean().sqrt() for column in columns], 1)
+
+
+def answers(tensors, rows):
+    """The perceptron written out, batch norm by its running statistics, in float64."""
+    t = {name: tensor.double() for name, tensor in tensors.items()}
+    linear = sorted({n.rpartition(".")[0] for n in t if n.endswith("weight") and t[n].dim() > 1})
+    norms = sorted({n.rpartition(".")[0] for n in t if n.endswith("running_mean")})
+    assert (len(linear), len(norms)) == (4, 3)
+    for layer, norm in zip(linear, [*norms, None], strict=True):
+        rows = rows @ t[f"{layer}.weight"].T
+        rows = rows + t[f"{layer}.bias"] if f"{layer}.bias" in t else rows
+        if norm is not None:
+            spread = (t[f"{norm}.running_var"] + 1e-5).sqrt()
+            rows = (rows - t[f"{norm}.running_mean"]) / spread
+            rows = torch.relu(rows * t[f"{norm}.weight"] + t[f"{norm}.bias"])
+    return rows.flatten()
+
+
+def test_scores_are_those_of_the_perceptron_written_out(monkeypatch, predictor):
+    model, data = NETS["batch norm"]()
+    with torch.no_grad():
+        model[1].running_mean.fill_(0.3)
+        model[0].weight.mul_(5.0)
+    names = tuple(prunable(model))
+    expected = answers(predictor.tensors, in_and_out(model, data, names))
+    assert expected.std() > 0.01
+    for at_once in (1 << 16, 7):
+        monkeypatch.setattr(autosparse, "_ROWS", at_once)
+        found = torch.cat([s.flatten() for s in predictor.scores(model, data, names).values()])
+        torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
+
+
+def test_the_fit_written_out():
+    model, data = plain((6, 8, 5, 3)), samples((6,))
+    names = tuple(prunable(model))
+    levels = IMP(QUICK, rounds=3).run(model, data, 0.2, names).levels
+    rows = torch.cat(list(autosparse._rows(model, data, names).values()))
+    torch.testing.assert_close(rows.double(), in_and_out(model, data, names), rtol=0, atol=1e-5)
+    for seed in (0, 4):
+        network = mlp((2, 16, 64, 64, 1), batch_norm=True, seed=seed)
+        how = Training(3, batch_size=1024, optimizer=Adam(lr=0.01), loss="mse", seed=seed)
+        train(network, (rows, survived(levels, names)), how)
+        found = AutoSparse(QUICK, 3, lowest=0.2, epochs=3, seed=seed).fit(model, data, names)
+        for name, tensor in tensors_of(network).items():
+            torch.testing.assert_close(found.tensors[name], tensor)
+
+
+def test_weights_share_the_last_step_out_as_asked():
+    model, data = plain((6, 8, 5, 3)), samples((6,))
+    for scope in ("layer", Floor(9)):
+        pruner = replace(SMALL, scope=scope)
+        predictor = pruner.fit(model, data, tuple(prunable(model)))
+        expected = prune(model, data, OneShot(predictor, scope), density=0.3)
+        found = prune(model, data, pruner, density=0.3)
+        assert found == expected != prune(model, data, SMALL, density=0.3)
 
 
 @pytest.fixture(scope="module")

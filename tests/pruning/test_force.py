@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from example_nets import NETS, plain, samples
 from torch.func import functional_call
+from torch.utils.data import DataLoader
 
 from mitools.models import prunable
 from mitools.pruning import FORCE, SNIP, Iterative, Mask, OneShot, prune, top_k
@@ -63,6 +64,17 @@ def test_batch_statistics_are_another_network():
     )
     assert running != batch
     assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+
+
+def test_batches_and_scope_are_those_asked_for():
+    model, data = plain((6, 30, 30, 3)), samples((6,), n=40)
+    given = DataLoader(data, batch_size=5)
+    first = data.inputs[:5], data.targets[:5]
+    found = prune(model, given, FORCE(rounds=3, batches=1), density=0.1)
+    assert found == prune(model, first, FORCE(rounds=3), density=0.1)
+    assert found != prune(model, given, FORCE(rounds=3), density=0.1)
+    even = prune(model, data, FORCE(rounds=3, scope="layer"), density=0.1)
+    assert [layer.kept for layer in even.layers()] == [18, 90, 9]
 
 
 def test_a_network_that_has_zeros_is_pruned_further():

@@ -131,6 +131,17 @@ def test_a_batch_normed_filter_scores_minus_its_gradient_squared():
     torch.testing.assert_close(sums, -slope.sum((1, 2, 3)), rtol=1e-3, atol=0)
 
 
+def test_squared_slopes_of_the_first_batches_alone():
+    model, data = smooth(), samples((4,), n=23)
+    names = tuple(prunable(model))
+    batches = list(zip(data.inputs.double().split(10), data.targets.split(10), strict=True))
+    expected = SquaredGradient().scores(model, batches[0], names)
+    for name, score in SquaredGradient(batches=1).scores(model, batches, names).items():
+        torch.testing.assert_close(score, expected[name], rtol=0, atol=0)
+    every = SquaredGradient().scores(model, batches, names)
+    assert not torch.allclose(every["1.weight"], expected["1.weight"])
+
+
 def test_tied_weights_count_once():
     with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(1)

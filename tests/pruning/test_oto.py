@@ -15,7 +15,8 @@ from torch import nn
 
 from mitools.data import digits
 from mitools.models import copied, mlp, tensors_of
-from mitools.pruning import OTO, oto, prune
+from mitools.pruning import OTO, Mask, kept_channels, oto, prune
+from mitools.pruning.channel_sums import ChannelSums
 from mitools.pruning.coupling import channel_groups
 from mitools.pruning.removal import remove_channels_
 from mitools.training import SGD, Adam, EarlyStopping, Training, evaluate, train
@@ -151,6 +152,62 @@ def test_the_dual_steps_are_those_written_out(penalty, epsilon):
     assert bool(zeros) == (epsilon == 0.9)
 
 
+def test_the_choice_of_dual_among_channels_of_unequal_sizes():
+    with torch.random.fork_rng([]):
+        torch.default_generator.manual_seed(0)
+        layers = nn.Linear(9, 4), nn.Tanh(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)
+        model = nn.Sequential(*layers).double()
+    data = samples((9,), n=20, classes=2)
+    given = data.inputs.double(), data.targets
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    found = torch.autograd.grad(F.cross_entropy(model(given[0]), given[1]), [*model.parameters()])
+    slopes = dict(zip(weights, found, strict=True))
+    cosine, small = [], []
+    for layer, size in (("0", 4), ("2", 3)):
+        for c in range(size):
+            names = f"{layer}.weight", f"{layer}.bias"
+            a, b = (torch.cat([t[n][c].reshape(-1) for n in names]) for t in (weights, slopes))
+            cosine.append(a @ b / (a.norm() * b.norm()))
+            small.append(1 / (a.norm() / len(a) + 1e-6))
+    cosine, small = torch.stack(cosine), torch.stack(small)
+    expected = (cosine / cosine.norm() + small / small.norm()) / 2
+    channels = ChannelSums(channel_groups(model, given[0][:1]))
+    torch.testing.assert_close(oto._redundancy(model, given, channels), expected)
+
+
+def test_the_ticket_starts_without_the_weights_that_go():
+    model, data = plain((6, 8, 5, 3)), samples((6,))
+    ticket = OTO(QUICK, penalty=0.0).run(model, data, 0.5)
+    for name, kept in ticket.mask.items():
+        assert not ticket.start.model[name][~kept].any() and ticket.trained[name][~kept].any()
+        assert torch.equal(ticket.start.model[name][kept], ticket.trained[name][kept])
+
+
+def test_channels_compete_as_asked():
+    model, data = plain((6, 20, 20, 3)), samples((6,))
+    groups = channel_groups(model, data.inputs[:1])
+    with torch.no_grad():
+        model[1].weight[:15] *= 1e-3
+        model[1].bias[:15] *= 1e-3
+    still = Training(epochs=1, batch_size=24, optimizer=SGD(lr=1e-9, momentum=0.0))
+
+    def widths(**fields):
+        mask = prune(model, data, OTO(still, penalty=0.0, **fields), density=0.3)
+        return [int(kept.sum()) for kept in kept_channels(groups, mask).values()]
+
+    one, two = widths(scope="layer")
+    assert abs(one - two) <= 1 and one > 7
+    assert widths()[0] <= 5 and widths(least=7)[0] == 7
+
+
+def test_nothing_to_penalise_is_refused():
+    model, data = plain((6, 8, 5, 3)), samples((6,))
+    for layer in (model[1], model[3]):
+        layer.requires_grad_(False)
+    with pytest.raises(ValueError, match="model must have channels that are trained"):
+        prune(model, data, STRONG, density=0.7)
+
+
 def test_dual_reaches_the_density_and_what_goes_is_zero():
     data = digits()
     model, given = mlp((64, 60, 10), seed=1), (data.inputs[:600], data.targets[:600])
@@ -282,6 +339,7 @@ def test_a_killed_run_goes_on_and_ends_alike(optimizer, dual, after, monkeypatch
         found = pruner.run(model, data, 0.6, checkpoint=tmp_path)
         assert found.mask == expected.mask
         assert all(torch.equal(found.trained[n], t) for n, t in expected.trained.items())
+    assert Mask.load(tmp_path / "level-001.mask.safetensors") == expected.mask
     with pytest.raises(ValueError, match="checkpoint must be of this pruning"):
         pruner.run(model, data, 0.7, checkpoint=tmp_path)
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from example_nets import NETS, Tied, convolutional, plain, samples
 from torch.func import functional_call
 
-from mitools.models import prunable
+from mitools.models import copied, prunable
 from mitools.pruning import SNIP, OneShot, ProsPr, prune
 
 
@@ -63,6 +63,49 @@ def test_without_a_step_it_is_snip(net):
         expected = SNIP().scores(model, last, names)
         for name, score in pruner.scores(model, batches, names).items():
             torch.testing.assert_close(score, expected[name], rtol=0, atol=1e-12)
+
+
+def test_frozen_layers_do_not_move():
+    model, data = plain(dtype=torch.float64), samples((6,), n=24)
+    model[5].requires_grad_(False)
+    names, batches = tuple(prunable(model)), batches_of(data)
+    found = ProsPr(steps=1, lr=0.5).scores(model, batches, names)
+    weights = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters()}
+    moving = [name for name in weights if not name.startswith("5.")]
+    loss = F.cross_entropy(functional_call(model, weights, (batches[0][0],)), batches[0][1])
+    slopes = torch.autograd.grad(loss, [weights[n] for n in moving], create_graph=True)
+    moved = weights | {n: weights[n] - 0.5 * g for n, g in zip(moving, slopes, strict=True)}
+    loss = F.cross_entropy(functional_call(model, moved, (batches[1][0],)), batches[1][1])
+    for name in names:
+        (slope,) = torch.autograd.grad(loss, weights[name], retain_graph=True)
+        torch.testing.assert_close(found[name], (slope * weights[name]).abs().detach())
+
+
+def test_two_steps_with_momentum_by_hand():
+    # L = (w x - y)², always the point x = 1, y = 0, so dL/dw = 2 w. θ = c w, lr 0.1, momentum 0.5:
+    # step 1: v = 2 θ, θ1 = 0.8 θ; step 2: v = 1.6 θ + 0.5 · 2 θ = 2.6 θ, θ2 = 0.54 θ.
+    # L = θ2² = 0.2916 c² w², so |dL/dc| = 0.5832 w² at c = 1.
+    model = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    with torch.no_grad():
+        model.weight.fill_(-3.0)
+    point = torch.tensor([[1.0]]).double(), torch.tensor([[0.0]]).double()
+    found = ProsPr(steps=2, lr=0.1, momentum=0.5).scores(model, [point], ("weight",))
+    assert found["weight"].item() == pytest.approx(0.5832 * 9, rel=1e-12)
+    # To first order the descent is a constant: |dL/dθ2 · θ| = 2 · 0.54 w².
+    constant = ProsPr(steps=2, lr=0.1, momentum=0.5, first_order=True)
+    found = constant.scores(model, [point], ("weight",))
+    assert found["weight"].item() == pytest.approx(1.08 * 9, rel=1e-12)
+
+
+def test_precision():
+    """Of float32 weights: in float64 as of the same weights as float64, else nearly."""
+    model, data = plain(), samples((6,), n=24)
+    names, batches = tuple(prunable(model)), batches_of(data)
+    twin = copied(model).double()
+    exact = ProsPr(steps=2, lr=0.3).scores(twin, batches, names)
+    for precision, low, high in (("double", -1.0, 1e-12), ("model", 1e-12, 1e-5)):
+        found = ProsPr(steps=2, lr=0.3, precision=precision).scores(model, batches, names)
+        assert low < max(float((found[n] - exact[n]).abs().max()) for n in names) < high
 
 
 def test_a_frozen_network_does_not_move():

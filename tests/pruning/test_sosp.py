@@ -4,10 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conformance import STRUCTURED_CHECKS, check_labels_are_asked_for
-from example_nets import CHANNEL_NETS, samples
+from example_nets import CHANNEL_NETS, plain, samples
 from torch import nn
 from torch.func import functional_call
 
+from mitools.models import copied
 from mitools.pruning import SOSP, prune
 from mitools.pruning.channels import kept_channels
 from mitools.pruning.coupling import channel_groups
@@ -91,6 +92,43 @@ def test_scores_equal_the_explicit_hessian(norms):
     double = SOSP(norms=norms, precision="double").channel_scores(model.float(), data, groups)
     for group, scores in double.items():
         torch.testing.assert_close(scores, found[group], rtol=1e-5, atol=1e-7)
+
+
+def test_batches_statistics_and_precision_are_those_asked_for():
+    model, data = seeded(Joined), samples((1, 4, 4), n=23, classes=2)
+    groups = channel_groups(model, data.inputs[:1].double())
+    given = list(zip(data.inputs.double().split(10), data.targets.split(10), strict=True))
+    running = by_explicit_hessian(model, *given[0], STRUCTURES)
+    twin = copied(model).train()
+    twin.norm.track_running_stats = False  # nothing is to be counted under torch.func
+    by_batch = by_explicit_hessian(twin, *given[0], STRUCTURES)
+    for statistics, expected in (("running", running), ("batch", by_batch)):
+        found = SOSP(batches=1, statistics=statistics).channel_scores(model, given, groups)
+        for (group, c), score in expected.items():
+            assert found[group][c].item() == pytest.approx(score.item(), abs=1e-8, rel=1e-8)
+    single = model.float()
+    expected = by_explicit_hessian(copied(single).double(), *given[0], STRUCTURES)
+    errors = {}
+    for precision in ("model", "double"):
+        found = SOSP(batches=1, precision=precision).channel_scores(single, given, groups)
+        errors[precision] = max(abs(found[g][c] - score) for (g, c), score in expected.items())
+    assert errors["double"] < 1e-10 < errors["model"] < 1e-5
+
+
+def test_channels_compete_as_asked():
+    model, data = plain((6, 20, 20, 3)), samples((6,))
+    groups = channel_groups(model, data.inputs[:1])
+    with torch.no_grad():
+        model[1].weight[:15] *= 1e-3
+        model[1].bias[:15] *= 1e-3
+
+    def widths(**fields):
+        kept = kept_channels(groups, prune(model, data, SOSP(**fields), density=0.3))
+        return [int(alive.sum()) for alive in kept.values()]
+
+    one, two = widths(scope="layer")
+    assert abs(one - two) <= 1 and one > 7
+    assert widths()[0] <= 5 and widths(least=7)[0] == 7
 
 
 def test_both_orders_count():

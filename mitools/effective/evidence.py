@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from mitools import mipp
 from mitools.data import Samples
 from mitools.data.samples import without_noise
 from mitools.mask_information import NOISE, counting
@@ -153,6 +154,6 @@ def remembered_pruner(mask: Mask) -> Pruner | None:
     if not isinstance(mask.pruner, str):
         return mask.pruner
     try:
-        return pruner_of(mask.pruner)
+        return pruner_of(mask.pruner, mipp)
     except ValueError:
         return None  # made by a pruner that is not ours

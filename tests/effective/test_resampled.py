@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mitools import Mask, peff, prune
-from mitools.data import FreshNoise, gaussian
+from mitools.data import FreshNoise, digits, gaussian
 from mitools.effective import (
     Evidence,
     LabelNoiseDecoding,
@@ -27,8 +27,10 @@ from mitools.effective import (
     ScoreDecoding,
     TangentDecoding,
 )
+from mitools.effective.evidence import remembered_pruner
 from mitools.effective.prequential import affordable_decoders
 from mitools.effective.repruning import repruned
+from mitools.mipp import MIPP
 from mitools.models import mlp
 from mitools.pruning import IMP, SNIP, MagnitudeAfterTraining, OneShot
 from mitools.training import SGD, Training
@@ -288,3 +290,11 @@ def test_cluster_that_loses_a_worker_gives_the_same(tmp_path, monkeypatch):
     where = {path.name.split("-")[1] for path in runs.iterdir()} - {str(os.getpid())}
     assert set(map(str, workers)) <= where  # both took part
     assert len(masks_of(kept)) == 10
+
+
+def test_a_saved_mask_remembers_mipp(tmp_path):
+    model, data = mlp((64, 12, 10)), digits(train=True).take(slice(100))
+    mask = prune(model, data, MIPP(), density=0.5)
+    mask.save(tmp_path / "mask.safetensors")
+    again = remembered_pruner(Mask.load(tmp_path / "mask.safetensors"))
+    assert again == mask.pruner and isinstance(again, MIPP)

@@ -260,13 +260,19 @@ def _check_widths(widths: Mapping[str, int] | None, known: Moments, least: int) 
 
 
 def _moved(asked: Engine, used: Engine) -> tuple[str, ...]:
-    """Say which setting of an engine a density moved, if somebody had chosen it."""
-    return tuple(
+    """Say which setting of an engine a density moved if somebody had chosen it, or moved far."""
+    notes = tuple(
         f"{field.name} of {getattr(asked, field.name)!r} was not used: the density asks for "
         f"{getattr(used, field.name):.3g} in all groups. scope='layer' and widths leave it alone"
         for field in (fields(asked) if is_dataclass(asked) else ())
         if getattr(asked, field.name) not in (getattr(used, field.name), field.default)
     )
+    if used != asked and isinstance(used, Gaussian) and used.noise > _LOUD:
+        notes += (
+            f"noise of {used.noise:.3g} times the signal was needed: layers with little to tell "
+            "keep few channels. scope='layer', widths, or a larger least may do better",
+        )
+    return notes
 
 
 def _answer(
@@ -286,11 +292,6 @@ def _answer(
         for name, result in found.layers.items()
     )
     notes += tuple(f"{name}: {note}" for name, r in found.layers.items() for note in r.notes)
-    if isinstance(engine, Gaussian) and engine.noise > _LOUD:
-        notes += (
-            f"noise of {engine.noise:.3g} times the signal was needed: layers with little to tell "
-            "keep hardly a channel. Widths, or a larger least, may do better.",
-        )
     return Preserved(
         mask=mask,
         kept=found.kept,

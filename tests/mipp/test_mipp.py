@@ -310,3 +310,11 @@ def test_pruner_is_a_value():
 
 def test_pruner_agrees_with_the_question(net, known):
     assert prune(net, digits(), MIPP(), density=0.2) == mipp(net, known, density=0.2).mask
+
+
+def test_a_loud_noise_is_told_where_a_density_asked_for_it(net, known):
+    text = "times the signal was needed"
+    found = mipp(net, known, density=0.05)
+    assert found.engine.noise > 3.0 and text in str(found)
+    for quiet in (mipp(net, known, density=0.9), mipp(net, known, Gaussian(noise=1e6))):
+        assert text not in str(quiet)

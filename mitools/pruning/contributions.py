@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mitools.activations.places import padded
 from mitools.data import as_batches
 from mitools.data.seeds import derived_seed
 from mitools.pruning.channels import ChannelGroup, Part
@@ -120,8 +120,7 @@ def _of_conv(layer: nn.Module, x: Tensor, draws: Tensor) -> Tensor:
     """The same of a convolution, summed over the kernel."""
     assert isinstance(layer, nn.Conv2d)
     weight = _weight(layer)
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    x = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
+    x = padded(x, layer)
     windows = zip(layer.kernel_size, layer.dilation, layer.stride, x.shape[2:], strict=True)
     reach = [(size - d * (k - 1) - 1) // s + 1 for k, d, s, size in windows]
     filters, *corners = _indices(draws, (len(weight), *reach), x.device)

@@ -9,17 +9,13 @@ from torch import Tensor, nn
 
 from mitools.pruning.channel_sums import ChannelSums
 from mitools.pruning.channels import ChannelGroup, channel_mask, example_of
+from mitools.pruning.coupling import prunable_groups
 from mitools.pruning.mask import Mask
 from mitools.pruning.pruners import size_of
 from mitools.pruning.scoring import parameters_named, undisturbed
 from mitools.pruning.selection import check_density, count_kept
 from mitools.pruning.slopes import Losses, Precision, Statistics, check_reading, scaled
-from mitools.pruning.structured import (
-    Competition,
-    check_competition,
-    prunable_groups,
-    top_channels,
-)
+from mitools.pruning.structured import Competition, check_competition, top_channels
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from mitools.models import copied
 from mitools.pruning.channel_sums import ChannelSums
 from mitools.pruning.channels import ChannelGroup, channel_mask, example_of, kept_channels
 from mitools.pruning.contributions import contributions, drawn
+from mitools.pruning.coupling import prunable_groups
 from mitools.pruning.mask import Mask
 from mitools.pruning.pruners import size_of
 from mitools.pruning.scoring import parameters_named, undisturbed
 from mitools.pruning.selection import check_density, count_kept
-from mitools.pruning.structured import check_competition, prunable_groups, top_channels
+from mitools.pruning.structured import check_competition, even_widths
 
 Selection = Literal["removal", "forward"]
 Model = TypeVar("Model", bound=nn.Module)
@@ -85,7 +86,7 @@ class ThiNet:
         check_competition("layer", self.least)
 
     def mask(self, model: nn.Module, loader: Any, density: float, names: Sequence[str]) -> Mask:
-        """Return the mask of the network without the other channels; see `top_channels`.
+        """Return the mask of the network without the other channels; see `even_widths`.
 
         Raises
         ------
@@ -95,22 +96,15 @@ class ThiNet:
         """
         keep = count_kept(check_density(density), size_of(model, names))
         groups = self._groups(model, loader, names)
-        alike = {group.name: torch.zeros(group.size) for group in groups}
-        kept = top_channels(
-            groups,
-            alike,
-            parameters_named(model, names),
-            keep,
-            scope="layer",
-            least=self.least,
-        )
+        widths = even_widths(groups, parameters_named(model, names), keep, least=self.least)
+        kept: dict[str, Tensor] = {}
 
         def choose(group: ChannelGroup, x: Tensor) -> Tensor:
             greedy = forward_selection if self.selection == "forward" else greedy_removal
-            kept[group.name] = greedy(x.T @ x, int(kept[group.name].sum()))
+            kept[group.name] = greedy(x.T @ x, widths[group.name])
             return kept[group.name]
 
-        smaller = [group for group in groups if not kept[group.name].all()]
+        smaller = [group for group in groups if widths[group.name] < group.size]
         self._walk(model, loader, smaller, choose, self.rescale)
         return channel_mask(model, groups, kept, names)
 

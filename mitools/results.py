@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 import pandas as pd
 from scipy.stats import t as student_t
 
+from mitools._files import replacing
 from mitools._typing import Json, Sense, Unit
 from mitools._validation import FileFormatError
 
@@ -345,10 +346,8 @@ class EffectiveParameters:
 
     def save(self, path: str | Path) -> None:
         """Write `to_json` to a file, all of it or nothing."""
-        target = Path(path)
-        draft = target.with_name(target.name + ".part")
-        draft.write_text(self.to_json() + "\n", encoding="utf-8")
-        draft.replace(target)
+        with replacing(Path(path)) as partial:
+            partial.write_text(self.to_json() + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

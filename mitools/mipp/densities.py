@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import nn
 
 from mitools.mipp.engines import Engine
@@ -11,7 +10,7 @@ from mitools.mipp.moments import Moments
 from mitools.pruning.pruners import size_of
 from mitools.pruning.scoring import parameters_named
 from mitools.pruning.selection import check_density, count_kept
-from mitools.pruning.structured import Competition, top_channels, weights_of
+from mitools.pruning.structured import Competition, even_widths, weights_of
 
 _HALVINGS = 11
 _FLOOR = 2  # one knob leaves a group no less than this part, a half, of an even share
@@ -41,21 +40,14 @@ def at_density(
     """
     size = size_of(model, known.names)
     keep = count_kept(check_density(density), size)
-    widths = _shared(model, known, keep, least)  # which also checks that there is room
+    weights = parameters_named(model, known.names)
+    widths = even_widths(known.groups, weights, keep, least=least)  # checks that there is room
     if scope == "layer" or keep == size:
         return engine, eliminated(
             model, known, engine, least=least, widths=widths, progress=progress
         )
     floor = {name: max(width // _FLOOR, min(least, width)) for name, width in widths.items()}
     return _bisected(model, known, engine, keep, floor, progress)
-
-
-def _shared(model: nn.Module, known: Moments, keep: int, least: int) -> dict[str, int]:
-    """Return widths that are the same share of every group."""
-    equal = {group.name: torch.zeros(group.size) for group in known.groups}
-    weights = parameters_named(model, known.names)
-    kept = top_channels(known.groups, equal, weights, keep, scope="layer", least=least)
-    return {name: int(stay.sum()) for name, stay in kept.items()}
 
 
 def _bisected(

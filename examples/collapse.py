@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 
 from mitools.data import Samples, cifar10, digits, mnist
 from mitools.mipp import MIPP
-from mitools.models import named, prunable
+from mitools.models import copied, named, prunable
 from mitools.pruning import (
     ERK,
     FORCE,
@@ -154,6 +154,9 @@ def masks(
         return
     if isinstance(pruner, AutoSparse):  # learns once what ranks
         pruner = OneShot(pruner.fit(model, samples, tuple(prunable(model))))
+    elif isinstance(pruner, MagnitudeAfterTraining):  # trains once
+        (model := copied(model)).load_state_dict(pruner.run(model, samples, 1.0).trained)
+        pruner = OneShot(pruner.score)
     elif hasattr(pruner, "training"):
         yield from ((d, prune(model, samples, pruner, density=d)) for d in densities)
         return
@@ -223,11 +226,17 @@ def table(kept: Path) -> str:
         order = sorted(rows["density"].unique(), reverse=True)
         parts.append(f"| | {' | '.join(f'{d:.4g}' for d in 100 * pd.Series(order))} |")
         parts.append(f"| --- |{' ---: |' * len(order)}")
+        floor = rows.loc[rows["method"].isin(STRUCTURED), "kept"].min()  # NaN where none is
+        alike: dict[tuple[str, ...], list[str]] = {}
         for method in methods(SETTINGS[str(net)]):
             of_method = rows.loc[rows["method"] == method].to_dict("records")
             cells = {row["density"]: _cell(row) for row in of_method}
-            blank = "–" if method in STRUCTURED and cells else ""
-            parts.append(f"| {method} | {' | '.join(cells.get(d, blank) for d in order)} |")
+            if method in STRUCTURED:
+                cells = {d: "–" for d in order if round(d * rows["size"].iloc[0]) < floor} | cells
+            line = tuple(cells.get(d, "") for d in order)
+            alike.setdefault(line if method in STRUCTURED else (*line, method), []).append(method)
+        for line, names in alike.items():
+            parts.append(f"| {', '.join(names)} | {' | '.join(line[: len(order)])} |")
         parts.append("")
     return "\n".join(parts)
 

@@ -32,7 +32,8 @@ from mitools.pruning.written import is_ours
 class Score(Protocol):
     """Says how much each weight deserves to stay: bigger means keep.
 
-    Scoring leaves the model, its gradients and the random state as they were.
+    Scoring leaves the model, its gradients and the random state as they were. A score that can set
+    itself up once for many rounds may also have the method ``repeatedly``; see `SynFlow`.
     """
 
     def scores(self, model: nn.Module, loader: Any, names: Sequence[str]) -> Scores:

@@ -55,7 +55,10 @@ class SynFlow:
     def repeatedly(
         self, model: nn.Module, loader: object, names: Sequence[str]
     ) -> Callable[[Mapping[str, Tensor]], Scores]:
-        """Return a function of a mask that scores the network as pruned so far; see `Iterative`."""
+        """Return a function of a mask that scores the network as pruned by it.
+
+        Each mask must be a part of the one before: `Iterative` asks so. One copy serves all rounds.
+        """
         flow = self._flow(model, loader, names)
 
         def scores(mask: Mapping[str, Tensor]) -> Scores:

@@ -1,6 +1,6 @@
 """Data sets that know their label noise, and readers of whatever holds (input, target) pairs."""
 
-from mitools.data.batches import Batches, as_batches, noise_of, samples_of
+from mitools.data.batches import Batches, as_batches, samples_of
 from mitools.data.embedded import digits, gaussian
 from mitools.data.images import cifar10, fashion_mnist, mnist
 from mitools.data.noise import AdditiveNoise, SymmetricFlips, flipped
@@ -33,6 +33,5 @@ __all__ = [
     "flipped",
     "gaussian",
     "mnist",
-    "noise_of",
     "samples_of",
 ]

@@ -20,7 +20,7 @@ from torch.utils.data import (
 
 from mitools.data.loaders import without_trace
 from mitools.data.pairs import check_not_empty, checked_batch, is_map, opened
-from mitools.data.samples import LabelNoise, Samples
+from mitools.data.samples import Samples
 
 _READ_AT_ONCE = 256
 
@@ -161,15 +161,6 @@ def samples_of(data: Any, *, limit: int | None = None, argument: str = "loader")
         check_not_empty(data, argument)
         return _read_items(data, range(len(data)), default_collate, limit, argument)
     return _joined(as_batches(data, argument=argument), limit, argument)
-
-
-def noise_of(data: Any) -> LabelNoise | None:
-    """Return the law of the label noise in data, or None where nobody kept it.
-
-    Reads nothing but what lies in memory: looks through DataLoader and Subset for `Samples`.
-    """
-    samples = _samples_behind(data.source if isinstance(data, Batches) else data)
-    return None if samples is None else samples.noise
 
 
 def _samples_behind(data: Any) -> Samples | None:

@@ -16,7 +16,7 @@ from torch.utils.data import (
     random_split,
 )
 
-from mitools.data import Samples, SymmetricFlips, as_batches, noise_of, samples_of
+from mitools.data import Samples, SymmetricFlips, as_batches, samples_of
 
 N = 50
 LAW = SymmetricFlips(0.4)
@@ -99,7 +99,6 @@ def test_every_kind_of_source_gives_the_same_batches_and_samples(source):
     assert read.inputs[:, 0].tolist() == ALL and read.targets.tolist() == LABELS
     assert read.classes == 3 and read.clean is None
     assert samples_of(source(), limit=7).inputs[:, 0].tolist() == ALL[:7]
-    assert noise_of(source()) is None
 
 
 def test_memory_is_sliced_not_copied():
@@ -157,7 +156,7 @@ WRAPPED = {
 def test_loaders_are_unwrapped_in_the_order_of_their_samples(wrap):
     read = samples_of(wrap(noisy()))
     assert read.inputs[:, 0].tolist() == ALL and aligned(read)
-    assert read.noise == LAW == noise_of(wrap(noisy())) and read.name == "noisy"
+    assert read.noise == LAW and read.name == "noisy"
 
 
 def test_subsets_are_unwrapped():
@@ -165,7 +164,7 @@ def test_subsets_are_unwrapped():
     for part in (first, second, Subset(first, [3, 1, 2])):
         for data in (part, DataLoader(part, 8, shuffle=True)):
             read = samples_of(data)
-            assert aligned(read) and read.noise == LAW == noise_of(data) and read.classes == 3
+            assert aligned(read) and read.noise == LAW and read.classes == 3
             assert read.inputs[:, 0].tolist() == [part[i][0].item() for i in range(len(part))]
             assert len(samples_of(data, limit=2)) == 2
         x, y = collected(as_batches(part, batch_size=4))
@@ -201,7 +200,7 @@ def test_a_collate_function_that_reshapes_inputs_keeps_the_noise():
 
 def test_a_subclass_of_subset_may_change_samples_so_nothing_is_assumed():
     data = Doubling(noisy(), [1, 2, 3])
-    assert noise_of(data) is None and noise_of(DataLoader(data)) is None
+    assert samples_of(data).noise is None and samples_of(DataLoader(data)).noise is None
     assert samples_of(data).inputs[:, 0].tolist() == [2, 4, 6]
     assert collected(as_batches(DataLoader(data, 2)))[0] == [2, 4, 6]
 
@@ -374,4 +373,4 @@ def test_sizes_are_checked():
 def test_batches_can_be_passed_on():
     batches = as_batches(noisy(), batch_size=7)
     assert collected(as_batches(batches)) == collected(batches)
-    assert samples_of(batches).noise == LAW == noise_of(batches)
+    assert samples_of(batches).noise == LAW

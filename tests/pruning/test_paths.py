@@ -399,3 +399,19 @@ def test_functions_with_a_backward_of_their_own_are_refused():
 
     with pytest.raises(ValueError, match="'Hidden'"):
         Mask({"weight": torch.ones(2, 3)}).on_path(Own(3, 2), torch.ones(1, 3))
+
+
+def test_an_output_may_be_an_object_with_attributes():
+    class Answer:
+        def __init__(self, logits):
+            self.logits, self.note = logits, "as language models return"
+
+    class Wrapped(nn.Sequential):
+        def forward(self, x):
+            return Answer(super().forward(x))
+
+    model = Wrapped(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+    mask = Mask({"0.weight": [[1, 1], [1, 0]], "2.weight": [[0, 1]]})
+    found = mask.on_path(model, torch.ones(1, 2))
+    assert found["0.weight"].tolist() == [[False, False], [True, False]]
+    assert found["2.weight"].tolist() == [[False, True]]

@@ -55,6 +55,36 @@ def test_one_ranking_is_nested(pruner):
     check_nested(pruner, CHANNEL_NETS["residual"], (0.8, 0.5, 0.3))
 
 
+def test_the_fields_reach_the_mask():
+    model, data = plain((6, 40, 20, 3)), samples((6,))
+    with torch.no_grad():
+        model[1].weight[:30] *= 1e-3  # of little worth anywhere
+    groups, names = channel_groups(model, data.inputs[:1]), tuple(prunable(model))
+
+    def widths(density=0.3, **fields):
+        mask = prune(model, data, Structured(Magnitude(), **fields), density=density)
+        return [int(alive.sum()) for alive in kept_channels(groups, mask).values()]
+
+    one, two = widths(scope="layer")
+    assert abs(one / 40 - two / 20) <= 1 / 20 and one > 15
+    assert widths()[0] <= 10 and widths(least=14)[0] == 14
+    # A floor above a group's size is its size: 25 · 6 + 25 · 20 + 20 · 3 of 1,100 weights.
+    assert min(widths(0.65, least=25)) == 20
+    with torch.no_grad():
+        model[1].weight.mul_(3.0)  # rows of few but large weights
+    parameters = dict(model.named_parameters())
+    scores = Magnitude().scores(model, None, names)
+    masks = {}
+    for aggregate in ("sum", "mean", "norm"):
+        best = aggregated(groups, scores, aggregate)
+        weights = {name: parameters[name] for name in names}
+        kept = top_channels(groups, best, weights, round(0.2 * 1100))
+        masks[aggregate] = channel_mask(model, groups, kept, names)
+        found = prune(model, data, Structured(Magnitude(), aggregate), density=0.2)
+        assert found == masks[aggregate]
+    assert masks["sum"] != masks["mean"]
+
+
 @pytest.mark.parametrize("score", [Random(), Magnitude(), SynFlow(), LAMP()], ids=repr)
 def test_data_free_scores_stay_data_free(score):
     check_reads_no_data(Structured(score, rounds=2), CHANNEL_NETS["convolutional"])

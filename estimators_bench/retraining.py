@@ -114,7 +114,7 @@ def _line(setting: Setting, jobs: int, repeats: int, device: str) -> str:
     for _ in range(repeats):
         for index, pruner in enumerate(ways):
             start = time.perf_counter()
-            found[index] = repruned(pruner, model, mask, drawn, jobs=jobs)
+            found[index] = repruned(pruner, model, mask, drawn, n_jobs=jobs)
             best[index] = min(best[index], time.perf_counter() - start)
     other = sum(one != two for one, two in zip(*found, strict=True))
     size = min(setting.pruner.together(model, drawn), setting.datasets)

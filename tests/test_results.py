@@ -93,7 +93,7 @@ def test_print_says_everything_that_matters(answer):
 
 
 def test_print_is_short(answer):
-    by = "ResampledMasks(pruner=None, datasets=16, jobs=None)"
+    by = "ResampledMasks(pruner=None, datasets=16, n_jobs=None)"
     upper = dataclasses.replace(UPPER, method=by)
     notes = ("word " * 60, "a second one")
     lines = str(dataclasses.replace(answer, upper=upper, notes=notes)).splitlines()

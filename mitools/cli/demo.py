@@ -62,7 +62,7 @@ def _demo(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     options.out.mkdir(parents=True, exist_ok=True)
-    rows = list(demo(job, jobs=options.jobs, progress=not options.quiet))
+    rows = list(demo(job, n_jobs=options.jobs, progress=not options.quiet))
     table = pd.concat([row.to_frame() for row in rows], ignore_index=True)
     network = "-".join(map(str, job.widths))
     print(

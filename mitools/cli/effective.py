@@ -65,7 +65,7 @@ def _peff(options: argparse.Namespace) -> int:
     if options.resample is not None:
         method = [
             Counting(),
-            ResampledMasks(datasets=options.resample, jobs=options.jobs, limit=options.limit),
+            ResampledMasks(datasets=options.resample, n_jobs=options.jobs, limit=options.limit),
         ]
         method += affordable_decoders(mask, samples)[-1:] if options.flips else []
         method += [GeneralisationGap()] if options.heldout else []

@@ -27,7 +27,7 @@ def repruned(
     mask: Mask,
     loaders: Sequence[object],
     *,
-    jobs: int | None = None,
+    n_jobs: int | None = None,
     progress: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> list[Mask]:
@@ -47,7 +47,7 @@ def repruned(
         Says which parameters take part, and the density.
     loaders : sequence of loaders
         The data sets.
-    jobs : int or None
+    n_jobs : int or None
         Processes; None leaves it to `joblib.parallel_config`, whose backend "dask" makes them
         those of a cluster.
     progress : bool
@@ -74,7 +74,7 @@ def repruned(
     # A group is run as a whole or not at all: what is mapped over matters in the last digit.
     found = [[kept.load(loader) for loader in group] for group in groups]
     todo = [index for index, masks in enumerate(found) if None in masks]
-    runs = Parallel(n_jobs=jobs, return_as="generator")(
+    runs = Parallel(n_jobs=n_jobs, return_as="generator")(
         delayed(run)(pruner, model, groups[index], mask) for index in todo
     )
     total = len(loaders)

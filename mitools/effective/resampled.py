@@ -72,7 +72,7 @@ class ResampledMasks:
         Number of data sets; the cost is that of as many runs of the pruner.
     seed : int
         Of the data sets.
-    jobs : int or None
+    n_jobs : int or None
         Processes; None leaves it to `joblib.parallel_config`.
     decoder : MaskInformation or None
         What decodes the noise from each mask. None: `ScoreDecoding` for SNIP's masks, and else
@@ -87,7 +87,7 @@ class ResampledMasks:
     resampling: Resampling | None = None
     datasets: int = 16
     seed: int = 0
-    jobs: int | None = None
+    n_jobs: int | None = None
     decoder: MaskInformation | None = None
     limit: Literal["certified", "student"] = "certified"
 
@@ -122,7 +122,7 @@ class ResampledMasks:
             model,
             mask,
             loaders,
-            jobs=self.jobs,
+            n_jobs=self.n_jobs,
             progress=evidence.progress,
             checkpoint=evidence.checkpoint,
         )
@@ -212,7 +212,7 @@ class ResampledMasks:
             )
             for mask, samples in zip(masks, drawn, strict=True)
         ]
-        runs = Parallel(n_jobs=self.jobs, return_as="generator")(
+        runs = Parallel(n_jobs=self.n_jobs, return_as="generator")(
             delayed(decoder.bounds)(task) for task in tasks
         )
         bar = tqdm(runs, "decoding", len(tasks), disable=not evidence.progress, leave=False)

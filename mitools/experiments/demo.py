@@ -90,14 +90,14 @@ class Row:
         return frame.assign(memorised=self.memorised, accuracy=self.accuracy)
 
 
-def demo(job: Demo = Demo(), *, jobs: int | None = None, progress: bool = False) -> Iterator[Row]:
+def demo(job: Demo = Demo(), *, n_jobs: int | None = None, progress: bool = False) -> Iterator[Row]:
     """Prune one network with five pruners and bound what each mask knows of the noisy labels.
 
     Parameters
     ----------
     job : Demo
         What to do.
-    jobs : int or None
+    n_jobs : int or None
         Processes for running pruners again; None leaves it to `joblib.parallel_config`.
     progress : bool
         Whether to show a bar on stderr.
@@ -111,7 +111,7 @@ def demo(job: Demo = Demo(), *, jobs: int | None = None, progress: bool = False)
     noisy = SymmetricFlips(job.flips).apply(clean, seed=job.seed)
     heldout = digits(train=False)
     model = mlp(job.widths, seed=job.seed)
-    again = ResampledMasks(datasets=job.datasets, seed=job.seed + 1, jobs=jobs)
+    again = ResampledMasks(datasets=job.datasets, seed=job.seed + 1, n_jobs=n_jobs)
     bar = tqdm(job.pruners().items(), "pruners", disable=not progress, leave=False)
     for name, pruner in bar:
         bar.set_postfix_str(name)

@@ -15,7 +15,7 @@ TRAINING = Training(epochs=100, batch_size=64, optimizer=SGD(lr=0.2, momentum=0.
 def answers():
     samples = gaussian(500, 50, 2, seed=0)
     model = mlp([50, 100, 100, 2], seed=0)
-    methods = (Counting(), LabelNoiseDecoding(), ResampledMasks(datasets=8, jobs=2))
+    methods = (Counting(), LabelNoiseDecoding(), ResampledMasks(datasets=8, n_jobs=2))
     pruners = {
         "snip": OneShot(SNIP()),
         "after": MagnitudeAfterTraining(TRAINING),

@@ -131,7 +131,7 @@ def test_peff_of_a_transformer_decodes():
     data = SymmetricFlips(0.3).apply(data, seed=0)
     pruner = OneShot(SNIP())
     mask = prune(model, data, pruner, density=0.3)
-    resampled = ResampledMasks(pruner, datasets=3, jobs=1)
+    resampled = ResampledMasks(pruner, datasets=3, n_jobs=1)
     tangents = TangentDecoding(points=8, directions=4)
     method = [Counting(), resampled, tangents, ScoreDecoding(blocks=2, draws=2)]
     answer = peff(model, mask, data, method, init=model)

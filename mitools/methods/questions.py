@@ -12,8 +12,8 @@ all three are.
 A method that knows how sure its answer is answers ``mutual_information_with_error(x, y)`` too, or
 another question's name with that ending, by a `WithError`.
 
-A method that only chooses between others has ``chosen(x, y)``, or ``chosen(x, y, z)``: the answer is
-then labelled as that of the other.
+A method that only chooses between others has ``chosen(x, y)``, or ``chosen(x, y, z)``: the answer
+is then labelled as that of the other.
 """
 
 import math

@@ -134,7 +134,8 @@ def _smaller(
         pruned = reconstructed(model, mask, moments(model, samples))
     example = samples.inputs[:1]
     small = shrink(pruned, mask, example)
-    print(cost_table(costs(model, example), costs(small, example)).to_string())
+    table = cost_table(costs(model, example), costs(small, example))
+    print(table.to_string(float_format="{:.3g}".format))
     test = samples_of(options, train=False)
     before, after = evaluate(model, test).accuracy, evaluate(small, test).accuracy
     print(f"accuracy on unseen images: {before:.1%} whole, {after:.1%} smaller, as it is")

@@ -14,7 +14,7 @@ from scipy.stats import t as student_t
 
 from mitools._files import replacing
 from mitools._typing import Json, Sense, Unit
-from mitools._validation import FileFormatError
+from mitools._validation import FileFormatError, checked_choice
 
 NATS_PER_BIT = math.log(2.0)
 _ERROR = "standard error"
@@ -261,8 +261,7 @@ class EffectiveParameters:
         return self._range(self.mean_nonzeros * bits_per_weight, "bits", "theorem 4")
 
     def _range(self, count: float, unit: Unit, form: Literal["plain", "theorem 4"]) -> Range:
-        if unit not in ("nats", "bits"):
-            raise ValueError(f"unit must be 'nats' or 'bits'; got {unit!r}.")
+        checked_choice("unit", unit, ("nats", "bits"))
         scale = 1.0 if unit == "nats" else NATS_PER_BIT
         point = None if self.point is None else count + self.point.value / scale
         low, high = count + self.lower.limit / scale, count + self.upper.limit / scale
@@ -298,11 +297,6 @@ class EffectiveParameters:
             "notes": "; ".join(self.notes),
         }
         return pd.DataFrame([row])
-
-    def layers_frame(self) -> pd.DataFrame:
-        """Return one row per prunable tensor: name, size, kept, density, on_path."""
-        rows = [{**asdict(layer), "density": layer.density} for layer in self.layers]
-        return pd.DataFrame(rows, columns=["name", "size", "kept", "density", "on_path"])
 
     def to_json(self) -> str:
         """Return JSON text that `from_json` reads back to an equal value."""

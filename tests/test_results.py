@@ -55,7 +55,7 @@ def test_plain_and_theorem_4_forms(answer):
 
 
 def test_wrong_units_and_constants_are_refused(answer):
-    with pytest.raises(ValueError, match="unit must be 'nats' or 'bits'; got 'bytes'"):
+    with pytest.raises(ValueError, match="unit must be one of 'nats', 'bits'; got 'bytes'"):
         answer.plain("bytes")
     with pytest.raises(ValueError, match="epsilon must be positive and finite; got 0"):
         answer.theorem4(diameter=1.0, lipschitz=1.0, epsilon=0)
@@ -78,7 +78,7 @@ def test_damaged_json_is_refused_by_name(damage):
 def test_frames(answer):
     row = answer.to_frame().iloc[0]
     assert (row["nonzeros"], row["mi_lower_limit"], row["mi_upper_limit"]) == (100, 37.0, 90.0)
-    assert list(answer.layers_frame()["density"]) == [0.1, 0.1]
+    assert [layer.density for layer in answer.layers] == [0.1, 0.1]
     assert (row["mi_proxy"], row["notes"]) == (None, "")
     proxy = Estimate(50.0, "R()", "proxy", "I(mask; resample)")
     row = dataclasses.replace(answer, bounds=(*answer.bounds, proxy)).to_frame().iloc[0]

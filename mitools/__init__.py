@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mitools._validation import UnreliableEstimate as UnreliableEstimate
     from mitools.activations import capture as capture
     from mitools.activations import layer_information as layer_information
     from mitools.effective import Counting as Counting
@@ -44,6 +45,7 @@ _HOME = {
     "Selection": "mitools.selection",
     "TERCSelector": "mitools.selection",
     "Training": "mitools.training",
+    "UnreliableEstimate": "mitools._validation",
     "capture": "mitools.activations",
     "conditional_mutual_information": "mitools.measures",
     "entropy": "mitools.measures",

@@ -1,6 +1,7 @@
 """The command line: what it prints where, what it writes, and what it exits with."""
 
 import argparse
+import signal
 import subprocess
 import sys
 
@@ -142,6 +143,17 @@ def test_interruption_has_its_own_code(monkeypatch, capsys):
     monkeypatch.setattr(cli.pruning, "make", interrupted)
     assert cli.main(["prune", "--pruner", "snip", "--density", "0.1"]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_request_to_end_is_an_interruption(monkeypatch, capsys):
+    def asked_to_end(options):
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cli.pruning, "make", asked_to_end)
+    assert cli.main(["prune", "--pruner", "snip", "--density", "0.1"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_mipp_saves_a_smaller_network(tmp_path, capsys):

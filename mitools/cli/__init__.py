@@ -2,8 +2,10 @@
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from mitools.cli import demo, effective, pruning, sweep
 
@@ -34,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = argparse.Namespace(run=_bench, given=given[1:])
     if given[:1] != ["bench"]:  # which reads its own options
         options = _parser().parse_args(given)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return options.run(options)
     except KeyboardInterrupt:
@@ -45,6 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         print(f"mitools: {error}", file=sys.stderr)
         return 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """End as by Ctrl-C, so that processes that were started end too."""
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

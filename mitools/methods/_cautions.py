@@ -46,9 +46,9 @@ def cautions(
     # Where the conditional quantity is of another kind, it is a difference, which has no ceiling.
     if "saturation" in known and not (len(samples) > 2 and hasattr(method, "conditional_sense")):
         found += _saturation(method, value, len(next(iter(samples.values()))))
-    if value == -math.inf and hasattr(method, "base_rate"):
+    if not value > -math.inf and hasattr(method, "base_rate"):  # nan too: of a difference
         found.append(
-            "a forecast gave probability 0 to a label that occurred, so the bound is -inf; "
+            f"a forecast gave probability 0 to a label that occurred, so the answer is {value}; "
             "use Predictive(..., base_rate=0.01) or a model that hedges"
         )
     return tuple(found)

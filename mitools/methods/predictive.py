@@ -197,8 +197,9 @@ class Predictive:
         self, x: FloatArray, y: FloatArray, z: FloatArray
     ) -> WithError:
         """Return the loss saved, and its standard error over the samples."""
-        saved = self.losses(z, y) - self.losses(np.hstack((x, z)), y)
-        return mean_of(saved, source(len(x)))
+        with np.errstate(invalid="ignore"):  # a forecast that was impossible says nothing: nan
+            saved = self.losses(z, y) - self.losses(np.hstack((x, z)), y)
+            return mean_of(saved, source(len(x)))
 
     def losses(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Return -log q(y | x) of each sample, held out, in nats, shape (n,)."""

@@ -111,10 +111,12 @@ def check_takes(
             model(*there, **named)
     except Exception as error:
         shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors_in(given))
+        what = f"shape {shapes}" if shapes else ", ".join(type(arg).__name__ for arg in args)
         raise ValueError(
-            f"{argument} must be what the model takes; given shape {shapes} it stopped with "
+            f"{argument} must be what the model takes; given {what} it stopped with "
             f"{type(error).__name__}: {str(error).strip() or 'no message'}. Does the shape need a "
-            "change, or the model's first layer? The first axis is that of the batch."
+            "change, or the model's first layer? The first axis is that of the batch; of a "
+            "pair of inputs and targets pass the inputs."
         ) from error
 
 

@@ -53,8 +53,11 @@ class AskingWalk:
         others = sorted([*self._kept, *self._order[self._turn + 1 :]])
         x, z = self._columns([i]), self._columns(others)
         if isinstance(self._test, OwnTest):
-            return _sure(told(self._method, x, self._target, z))
+            found = told(self._method, x, self._target, z)
+            self._check_told(found.value, i)
+            return _sure(found)
         phi = added(self._method, x, self._target, z)
+        self._check_told(phi, i)
         # A copy adds nothing, and shuffling it adds noise: then all shuffles lie below 0.
         if not phi > _ROUNDING:
             return Finding(phi, 1.0)
@@ -65,6 +68,20 @@ class AskingWalk:
         if kept:
             self._kept.append(self._order[self._turn])
         self._turn += 1
+
+    def _check_told(self, phi: float, i: int) -> None:
+        if phi > -math.inf:  # false for nan too
+            return
+        cure = (
+            "A forecast gave probability 0 to what occurred: use Predictive(..., base_rate=0.01), "
+            "or a model that hedges."
+            if hasattr(self._method, "base_rate")
+            else "Use another method."
+        )
+        raise ValueError(
+            f"method must say how much a feature adds; {self._method!r} says {phi} of feature {i}. "
+            f"{cure}"
+        )
 
     def _columns(self, which: list[int]) -> FloatArray:
         return np.ascontiguousarray(self._features[:, which])

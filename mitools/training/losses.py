@@ -100,7 +100,8 @@ def check_targets(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
         if shape != tuple(targets.shape[1:]) and shape != (*targets.shape[1:], 1):
             raise ValueError(
                 f"targets must have the shape of the model's outputs; got {tuple(targets.shape)} "
-                f"for outputs {returned}. Reshape the targets, or change the model's last layer."
+                f"for outputs {returned}. Make class labels integers; else reshape the targets, or "
+                "change the model's last layer."
             )
         return
     if len(shape) != 1:

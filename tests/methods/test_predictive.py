@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from mitools._validation import UnreliableEstimate
-from mitools.measures import mutual_information
+from mitools.measures import conditional_mutual_information, mutual_information
 from mitools.methods import ExplainedVariance, Predictive
 from mitools.methods._forecasts import RIVALS, Normal, contrast, groups
 
@@ -349,3 +349,12 @@ def test_bad_fields():
     x, y = channel(0, n=4)
     with pytest.raises(ValueError, match="folds=5 with n=4"):
         Predictive(LogisticRegression()).mutual_information(x, y)
+
+
+def test_differences_of_impossible_forecasts_are_said_to_be_none():
+    rng = np.random.default_rng(0)
+    x, z, noise = rng.normal(size=(3, 80, 1))
+    y = (x + noise > 0).astype(float)
+    with pytest.warns(UnreliableEstimate, match="probability 0 .* base_rate"):
+        found = conditional_mutual_information(x, y, z, Predictive(DecisionTreeClassifier()))
+    assert not np.isfinite(found.value)

@@ -1,5 +1,6 @@
 """The report of a mask: counts, paths, and collapse called by its name."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -161,6 +162,8 @@ def test_bad_input():
         report(model, {"1.weight": torch.zeros(5, 5)}, torch.zeros(1, 4))
     with pytest.raises(ValueError, match=r"example_input must be .* given shape \(1, 3\)"):
         report(model, only(model), torch.zeros(1, 3))
+    with pytest.raises(ValueError, match=r"given ndarray, ndarray it .* pass the inputs"):
+        report(model, only(model), (np.zeros((1, 4)), np.zeros(1)))
     assert report(model, only(model), samples((4,))) == report(model, only(model), torch.ones(1, 4))
     untraced = nn.GRU(3, 2)
     with pytest.raises(ValueError, match="model must"):

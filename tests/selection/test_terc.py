@@ -279,6 +279,16 @@ def test_errors_name_the_argument_and_the_rule(changed, words):
         terc(features, target, method, **given)
 
 
+@pytest.mark.parametrize("test", [None, OwnTest()])
+def test_forecasts_that_were_impossible_say_nothing_of_features(test):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 2))
+    y = (x[:, 0] + rng.normal(size=80) > 0).astype(float)  # which no tree foresees without fault
+    sure = Predictive(DecisionTreeClassifier(random_state=0))
+    with pytest.raises(ValueError, match=r"method must say .* base_rate=0.01"):
+        terc(x, y, sure, test=test)
+
+
 def test_wrong_types_are_refused():
     data = [[0.0, 1.0], [1.0, 0.0], [2.0, 2.5], [0.5, 3.0]], [0.0, 1.0, 2.0, 5.0]
     with pytest.raises(TypeError, match="lacks its parentheses"):

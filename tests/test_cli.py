@@ -4,6 +4,7 @@ import argparse
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -154,6 +155,14 @@ def test_a_request_to_end_is_an_interruption(monkeypatch, capsys):
     assert cli.main(["prune", "--pruner", "snip", "--density", "0.1"]) == 130
     assert "interrupted" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_it_runs_in_any_thread(monkeypatch):
+    monkeypatch.setattr(cli.pruning, "make", lambda options: 0)
+    with ThreadPoolExecutor(1) as pool:
+        assert (
+            pool.submit(cli.main, ["prune", "--pruner", "snip", "--density", "0.1"]).result() == 0
+        )
 
 
 def test_mipp_saves_a_smaller_network(tmp_path, capsys):

@@ -4,7 +4,9 @@ import argparse
 import importlib
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mitools.cli import demo, effective, pruning, sweep
@@ -36,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = argparse.Namespace(run=_bench, given=given[1:])
     if given[:1] != ["bench"]:  # which reads its own options
         options = _parser().parse_args(given)
-    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return options.run(options)
+        with _ending_as_by_ctrl_c():
+            return options.run(options)
     except KeyboardInterrupt:
         print("mitools: interrupted", file=sys.stderr)
         return 130
@@ -48,13 +50,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         print(f"mitools: {error}", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _ending_as_by_ctrl_c() -> Iterator[None]:
+    """Take SIGTERM for an interruption inside, so that processes that were started end too."""
+    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    """End as by Ctrl-C, so that processes that were started end too."""
-    raise KeyboardInterrupt
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _parser() -> argparse.ArgumentParser:
